@@ -1,0 +1,47 @@
+# Verbs for people and CI. Each makes .venv and installs what it needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+BENCH ?= full
+
+.PHONY: help demo test lint format typecheck bench constraints clean
+
+help:  ## list the verbs
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement constraints.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(STAMP)  ## the whole story on this machine with embedded servers
+	$(BIN)/stocktake demo
+
+test: $(STAMP)  ## every test, on real servers that the run starts itself
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)  ## check style and imports; changes nothing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP)  ## apply the style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+typecheck: $(STAMP)  ## mypy --strict over the program and its tests
+	$(BIN)/mypy
+
+bench: $(STAMP)  ## measure the hot paths; BENCH=quick for a tenth of the data
+	$(BIN)/python -m tests.benchmarks $(BENCH)
+
+constraints:  ## renew constraints.txt from pyproject.toml
+	$(PYTHON) -m venv build/constraints
+	build/constraints/bin/python -m pip install --quiet pip-tools
+	build/constraints/bin/pip-compile --quiet --strip-extras --all-extras --build-deps-for editable \
+		--allow-unsafe --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
+		--no-header --output-file constraints.txt pyproject.toml
+
+clean:  ## remove what the verbs made
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis

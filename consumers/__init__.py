@@ -1,0 +1,1 @@
+"""Events in: formats -> events -> applied to the state (kafka-python, orjson)."""

@@ -1,0 +1,1 @@
+"""What operators watch: lag, watermark, backlog, head; later the cutover of a migration."""

@@ -1,0 +1,115 @@
+"""Every Redis key, its type and what it holds. No other module spells a key.
+
+Study keys carry the hash tag ``{shard}``, so all that one script touches lies in one slot of a cluster; the same study
+of two repositories shares a shard. Per-repository keys carry ``{repository}``.
+
+========================================  ======  ==================================================================
+key                                       type    holds
+========================================  ======  ==================================================================
+``st:{s}:<repo>:study:<uid>``             hash    one study record; fields in :mod:`state.packing`
+``st:{s}:<repo>:updated``                 zset    Study Instance UID by Study Update DateTime (UTC microseconds)
+``st:{s}:<repo>:changed``                 zset    Study Instance UID by the generation that owes it (oldest stays)
+``st:{s}:<repo>:generation``              string  the cut that will cover what is applied now (absent: 1)
+``st:{s}:<repo>:start``                   string  the chain's start in UTC microseconds, once it is fixed
+``st:{s}:<repo>:offsets``                 hash    ``<topic id>:<partition>`` -> last Kafka offset applied here
+``st:{<repo>}:topics``                    hash    topic -> {"id", "partitions"} as consumers saw it last
+``st:{<repo>}:watermarks``                hash    ``<topic id>:<partition>`` -> {"watermark", "offset", "asked"}
+``st:{<repo>}:chain``                     hash    ``head`` (manifest), ``cut`` (last n taken), ``start``
+``st:{<repo>}:plan``                      string  the inventory being produced (JSON)
+``st:{<repo>}:lease``                     string  the writer's fencing token; expires
+``st:{<repo>}:fence``                     string  counter of fencing tokens handed out
+``st:{<repo>}:settings``                  hash    what must not change: schema, shards, level
+``st:{<repo>}:dead_letters``              hash    ``stopped`` (why), once the limit was passed
+``st:{<repo>}:counters``                  hash    events by action, dead letters, clamps, ... (for operators)
+========================================  ======  ==================================================================
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from zlib import crc32
+
+
+def shard_of(study_instance_uid: str, shards: int) -> int:
+    """The shard that holds a study: CRC-32 of its UID modulo the number of shards, the same on every machine."""
+    return crc32(study_instance_uid.encode("ascii")) % shards
+
+
+@dataclass(frozen=True, slots=True)
+class ShardKeys:
+    """The keys of one shard of one repository."""
+
+    repository: str
+    shard: int
+
+    def _key(self, name: str) -> str:
+        return f"st:{{{self.shard}}}:{self.repository}:{name}"
+
+    def study(self, study_instance_uid: str) -> str:
+        return self._key("study:" + study_instance_uid)
+
+    @property
+    def updated(self) -> str:
+        return self._key("updated")
+
+    @property
+    def changed(self) -> str:
+        return self._key("changed")
+
+    @property
+    def generation(self) -> str:
+        return self._key("generation")
+
+    @property
+    def start(self) -> str:
+        return self._key("start")
+
+    @property
+    def offsets(self) -> str:
+        return self._key("offsets")
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryKeys:
+    """The keys that a repository has once, in one slot."""
+
+    repository: str
+
+    def _key(self, name: str) -> str:
+        return f"st:{{{self.repository}}}:{name}"
+
+    @property
+    def topics(self) -> str:
+        return self._key("topics")
+
+    @property
+    def watermarks(self) -> str:
+        return self._key("watermarks")
+
+    @property
+    def chain(self) -> str:
+        return self._key("chain")
+
+    @property
+    def plan(self) -> str:
+        return self._key("plan")
+
+    @property
+    def lease(self) -> str:
+        return self._key("lease")
+
+    @property
+    def fence(self) -> str:
+        return self._key("fence")
+
+    @property
+    def settings(self) -> str:
+        return self._key("settings")
+
+    @property
+    def dead_letters(self) -> str:
+        return self._key("dead_letters")
+
+    @property
+    def counters(self) -> str:
+        return self._key("counters")

@@ -1,0 +1,83 @@
+"""Moments as UTC microseconds since the epoch, to and from ISO 8601 and the DICOM VRs DA, TM and DT (PS3.5 6.2)."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from typing import Final
+
+MICROSECONDS: Final = 1_000_000
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LONGEST: Final = 64  # characters; a longer text is no time, whatever it holds
+_DICOM_DT: Final = re.compile(
+    r"(?P<year>\d{4})(?P<month>\d\d)?(?P<day>\d\d)?(?P<hour>\d\d)?(?P<minute>\d\d)?(?P<second>\d\d)?"
+    r"(?:\.(?P<fraction>\d{1,6}))?(?P<offset>[+-]\d{4})?",
+    re.ASCII,
+)
+
+
+def from_datetime(moment: datetime) -> int:
+    """UTC microseconds of an aware datetime, exact (no floating point)."""
+    delta = moment.astimezone(UTC) - _EPOCH
+    return (delta.days * 86_400 + delta.seconds) * MICROSECONDS + delta.microseconds
+
+
+def to_datetime(moment: int, zone: tzinfo = UTC) -> datetime:
+    """An aware datetime in ``zone``."""
+    return (_EPOCH + timedelta(microseconds=moment)).astimezone(zone)
+
+
+def to_dt(moment: int) -> str:
+    """A DICOM DT of full precision with an explicit offset: ``YYYYMMDDHHMMSS.FFFFFF+0000``, always 26 characters."""
+    return to_datetime(moment).strftime("%Y%m%d%H%M%S.%f+0000").rjust(26, "0")
+
+
+def to_iso(moment: int) -> str:
+    """ISO 8601 with microseconds and offset, for JSON and people."""
+    return to_datetime(moment).isoformat(timespec="microseconds")
+
+
+def parse_time(text: str, zone: tzinfo = UTC) -> int:
+    """UTC microseconds of an ISO 8601 or DICOM DT text.
+
+    Digits past the microsecond are cut. A time without an offset is taken to be in ``zone``. Missing trailing parts of
+    a DICOM DT mean the first moment of what is given.
+
+    Raises:
+        ValueError: the text is neither, or names a moment outside the years 1 to 9999.
+    """
+    text = text.strip()
+    if len(text) > _LONGEST:
+        raise ValueError("not an ISO 8601 time or a DICOM DT: too long")
+    if match := _DICOM_DT.fullmatch(text):
+        moment = _from_dicom(match)
+    else:
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            raise ValueError(f"not an ISO 8601 time or a DICOM DT: {text!r}") from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=zone)
+    try:
+        return from_datetime(moment)
+    except OverflowError:
+        raise ValueError(f"outside the years 1 to 9999: {text!r}") from None
+
+
+def _from_dicom(match: re.Match[str]) -> datetime:
+    part = match.groupdict()
+    zone = None
+    if offset := part["offset"]:
+        minutes = int(offset[1:3]) * 60 + int(offset[3:5])
+        zone = timezone(timedelta(minutes=-minutes if offset[0] == "-" else minutes))
+    return datetime(
+        int(part["year"]),
+        int(part["month"] or 1),
+        int(part["day"] or 1),
+        int(part["hour"] or 0),
+        int(part["minute"] or 0),
+        min(int(part["second"] or 0), 59),  # DICOM allows a leap second; datetime does not
+        int((part["fraction"] or "0").ljust(6, "0")),
+        tzinfo=zone,
+    )

@@ -1,0 +1,367 @@
+"""Every setting: one table of name, default and help, read from a TOML file and from ``STOCKTAKE_*`` variables.
+
+``load`` turns the table into frozen dataclasses, each defined by the package whose policy it is. A name that is not in
+the table, or a value that does not fit, is a :class:`SettingsError` that names the variable, the value and what was
+expected; it never shows the value of a secret.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from consumers.policy import ConsumerPolicy, KafkaPolicy, RepositoryPolicy
+from state.attributes import Level
+from state.policy import RedisPolicy, StatePolicy
+from state.times import parse_time
+from writers.policy import ChainPolicy, InventoryPolicy
+
+PREFIX: Final = "STOCKTAKE_"
+TEST_PREFIX: Final = "STOCKTAKE_TEST_"  # the test suite's own variables; see README
+DEFAULT_REPOSITORY: Final = "main"
+FORMATS: Final = ("auto", "native")
+
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+
+
+class SettingsError(ValueError):
+    """A setting that is unknown or whose value does not fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row of the table. ``parse`` takes the text and returns the value or raises ValueError("what is expected")."""
+
+    name: str
+    default: str
+    help: str
+    parse: Callable[[str], Any]
+    secret: bool = False
+
+    @property
+    def variable(self) -> str:
+        """The environment variable, ``STOCKTAKE_GROUP__NAME``."""
+        return PREFIX + self.name.upper().replace(".", "__")
+
+
+def _text(value: str) -> str:
+    return value
+
+
+def _required_text(value: str) -> str:
+    if not value.strip():
+        raise ValueError("a text that is not empty")
+    return value
+
+
+def _listing(value: str) -> tuple[str, ...]:
+    items = tuple(part.strip() for part in value.split(",") if part.strip())
+    if not items:
+        raise ValueError("one or more names separated by commas")
+    return items
+
+
+def _duration(value: str) -> float:
+    match = _DURATION.fullmatch(value.strip())
+    if match is None or float(match[1]) <= 0:
+        raise ValueError('a duration above zero such as "500ms", "30s", "5m", "2h" or "1d"')
+    return float(match[1]) * _UNITS[match[2] or "s"]
+
+
+def _delay(value: str) -> float:
+    return 0.0 if value.strip() in {"0", "0s"} else _duration(value)
+
+
+def _integer(low: int, high: int) -> Callable[[str], int]:
+    def parse(value: str) -> int:
+        try:
+            number = int(value)
+        except ValueError:
+            number = low - 1
+        if not low <= number <= high:
+            raise ValueError(f"a whole number from {low} to {high}")
+        return number
+
+    return parse
+
+
+def _fraction(value: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        number = -1.0
+    if not 0 < number <= 1:
+        raise ValueError("a number above 0 and up to 1")
+    return number
+
+
+def _choice(*allowed: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if value not in allowed:
+            raise ValueError("one of " + ", ".join(allowed))
+        return value
+
+    return parse
+
+
+def _flag(value: str) -> bool:
+    if value.lower() not in {"true", "false"}:
+        raise ValueError("true or false")
+    return value.lower() == "true"
+
+
+def _level(value: str) -> Level:
+    return Level(_choice(Level.STUDY, Level.SERIES, Level.INSTANCE)(value))
+
+
+def _moment(value: str) -> int | None:
+    if not value:
+        return None
+    try:
+        return parse_time(value)
+    except ValueError:
+        raise ValueError('empty, or a time such as "2026-01-31T00:00:00+01:00"') from None
+
+
+def _listen(value: str) -> tuple[str, int]:
+    host, _, port = value.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError('HOST:PORT such as "127.0.0.1:8080"')
+    return host.strip("[]"), int(port)
+
+
+def _zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (OSError, ValueError):
+        raise ValueError('an IANA time zone such as "Europe/Berlin"') from None
+    return value
+
+
+def _uid_root(value: str) -> str:
+    if not re.fullmatch(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+", value) or len(value) > 24:
+        raise ValueError('a UID root of at most 24 characters such as "2.25" or "1.2.826.0.1.3680043.10.999"')
+    return value
+
+
+SETTINGS: Final = (
+    Setting("kafka.bootstrap_servers", "127.0.0.1:9092", "Kafka brokers, HOST:PORT, comma-separated", _listing),
+    Setting("kafka.group_id", "stocktake", "consumer group; each repository adds its name", _required_text),
+    Setting("kafka.session_timeout", "45s", "a consumer unheard of for so long loses its partitions", _duration),
+    Setting("kafka.max_poll_records", "5000", "events taken in one batch at most", _integer(1, 1_000_000)),
+    Setting("kafka.timeout", "30s", "give up on an unreachable broker after this", _duration),
+    Setting("redis.url", "redis://127.0.0.1:6379/0", "Redis or Valkey server", _required_text, secret=True),
+    Setting("redis.username", "", "ACL user; wins over the one in redis.url", _text),
+    Setting("redis.password", "", "password; wins over the one in redis.url", _text, secret=True),
+    Setting("redis.timeout", "5s", "give up on a command or connection after this", _duration),
+    Setting("state.shards", "64", "hash slots a repository's state uses; fixed when made", _integer(1, 4096)),
+    Setting("consumer.max_clock_skew", "5m", "an event's time further ahead of its record is replaced", _delay),
+    Setting("consumer.max_out_of_order", "5s", "how late an event may come and still be in its cut", _delay),
+    Setting("consumer.dlq_limit", "0.1", "share of bad messages at which the consumer stops", _fraction),
+    Setting("consumer.dlq_window", "1000", "latest messages that the limit looks at", _integer(1, 1_000_000)),
+    Setting("consumer.watermark_interval", "1s", "how often progress is published", _duration),
+    Setting("consumer.shutdown_timeout", "20s", "time to finish after SIGTERM", _duration),
+    Setting("inventory.dir", "inventories", "folder of the inventory files", lambda value: Path(_required_text(value))),
+    Setting("inventory.level", "INSTANCE", "STUDY, SERIES or INSTANCE; fixed for a chain", _level),
+    Setting("inventory.interval", "5m", "a delta is written this often", _duration),
+    Setting("inventory.transfer_syntax", "EXPLICIT", "EXPLICIT or DEFLATED (little endian)", _choice("EXPLICIT", "DEFLATED")),
+    Setting("inventory.write_empty", "true", "write a delta also when nothing changed", _flag),
+    Setting("inventory.write_timezone", "false", "write Timezone Offset From UTC (0008,0201)", _flag),
+    Setting("inventory.purpose", "", "Inventory Purpose (0008,0401)", _text),
+    Setting("inventory.manufacturer", "Stocktake", "Manufacturer (0008,0070)", _text),
+    Setting("inventory.institution_name", "", "Institution Name (0008,0080); empty: left out", _text),
+    Setting("inventory.station_name", "", "Station Name (0008,1010); empty: left out", _text),
+    Setting("inventory.uid_root", "2.25", "root of new SOP Instance UIDs", _uid_root),
+    Setting("inventory.lease", "30s", "a writer unheard of for so long is replaced", _duration),
+    Setting("chain.start", "", "the chain's first moment; empty: oldest update time at the first cut", _moment),
+    Setting("chain.origin", "unknown", "empty: the archive is followed from its first day", _choice("unknown", "empty")),
+    Setting("chain.rollup_fanout", "8", "deltas of one tier that a rollup replaces", _integer(2, 1000)),
+    Setting("http.listen", "127.0.0.1:8080", "HOST:PORT of the HTTP service", _listen),
+    Setting("log.level", "INFO", "DEBUG, INFO, WARNING or ERROR", _choice("DEBUG", "INFO", "WARNING", "ERROR")),
+)
+
+REPOSITORY_SETTINGS: Final = (
+    Setting("repositories.<name>.topics", "stocktake.<name>.events", "topics to follow, comma-separated", _listing),
+    Setting("repositories.<name>.format", "auto", "format of its events: " + " or ".join(FORMATS), _choice(*FORMATS)),
+    Setting("repositories.<name>.timezone", "UTC", "zone of its times without offset and of Content Date", _zone),
+)
+
+_TABLE: Final = {setting.name: setting for setting in SETTINGS}
+_REPOSITORY_TABLE: Final = {setting.name.rpartition(".")[2]: setting for setting in REPOSITORY_SETTINGS}
+
+
+@dataclass(frozen=True, slots=True)
+class HttpPolicy:
+    """Where the HTTP service listens: (host, port)."""
+
+    listen: tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class LogPolicy:
+    """How much is logged to stderr."""
+
+    level: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings, checked. ``repositories`` holds at least one, in the order of their names."""
+
+    kafka: KafkaPolicy
+    redis: RedisPolicy
+    state: StatePolicy
+    consumer: ConsumerPolicy
+    inventory: InventoryPolicy
+    chain: ChainPolicy
+    http: HttpPolicy
+    log: LogPolicy
+    repositories: tuple[RepositoryPolicy, ...]
+
+    def repository(self, name: str | None) -> RepositoryPolicy:
+        """The named repository, or the only one.
+
+        Raises:
+            SettingsError: no such repository, or none named while there are several.
+        """
+        names = ", ".join(policy.name for policy in self.repositories)
+        if name is None:
+            if len(self.repositories) > 1:
+                raise SettingsError(f"several repositories are configured; name one with --repository: {names}")
+            return self.repositories[0]
+        for policy in self.repositories:
+            if policy.name == name:
+                return policy
+        raise SettingsError(f"no repository {name!r} is configured; there is: {names}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """A value as it was given, and where: the name an error should use."""
+
+    where: str
+    value: str
+
+
+def load(config: Path | None, environ: Mapping[str, str]) -> Settings:
+    """Read the file, then the environment, which wins; what neither gives has the table's default.
+
+    Raises:
+        SettingsError: a file that cannot be read, an unknown name, a value that does not fit.
+    """
+    given = _from_file(config) if config is not None else {}
+    given |= _from_environment(environ)
+    names = sorted({name.split(".")[1] for name in given if name.startswith("repositories.")}) or [DEFAULT_REPOSITORY]
+    values: dict[str, dict[str, Any]] = {}
+    for setting in SETTINGS:
+        group, _, key = setting.name.partition(".")
+        values.setdefault(group, {})[key] = _parse(setting, given.get(setting.name))
+    repositories = tuple(_repository(name, given) for name in names)
+    _refuse_shared_topics(repositories)
+    return Settings(
+        kafka=KafkaPolicy(**values["kafka"]),
+        redis=RedisPolicy(**values["redis"]),
+        state=StatePolicy(**values["state"]),
+        consumer=ConsumerPolicy(**values["consumer"]),
+        inventory=InventoryPolicy(**values["inventory"]),
+        chain=ChainPolicy(**values["chain"]),
+        http=HttpPolicy(**values["http"]),
+        log=LogPolicy(**values["log"]),
+        repositories=repositories,
+    )
+
+
+def _repository(name: str, given: Mapping[str, _Given]) -> RepositoryPolicy:
+    values = {}
+    for key, setting in _REPOSITORY_TABLE.items():
+        found = given.get(f"repositories.{name}.{key}")
+        values[key] = _parse(setting, found, setting.default.replace("<name>", name))
+    return RepositoryPolicy(name=name, **values)
+
+
+def _refuse_shared_topics(repositories: tuple[RepositoryPolicy, ...]) -> None:
+    owner: dict[str, str] = {}
+    for policy in repositories:
+        for topic in policy.topics:
+            if topic in owner:
+                raise SettingsError(f"topic {topic!r} belongs to repositories {owner[topic]} and {policy.name}; one only")
+            owner[topic] = policy.name
+
+
+def _parse(setting: Setting, given: _Given | None, default: str | None = None) -> Any:
+    if given is None:
+        return setting.parse(setting.default if default is None else default)
+    try:
+        return setting.parse(given.value)
+    except ValueError as error:
+        shown = "(hidden)" if setting.secret else repr(given.value)
+        raise SettingsError(f"{given.where}: {shown} is not valid; expected {error}") from None
+
+
+def _check_name(name: str, where: str) -> None:
+    if name in _TABLE:
+        return
+    group, _, rest = name.partition(".")
+    repository, _, key = rest.partition(".")
+    if group == "repositories" and key in _REPOSITORY_TABLE:
+        if not _NAME.fullmatch(repository):
+            raise SettingsError(f"{where}: {repository!r} is no repository name; use a-z, 0-9, _ and -")
+        return
+    raise SettingsError(f"{where}: unknown setting; the README lists all of them")
+
+
+def _from_file(path: Path) -> dict[str, _Given]:
+    try:
+        with path.open("rb") as file:
+            tree = tomllib.load(file)
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: not valid TOML: {error}") from None
+    given: dict[str, _Given] = {}
+    _flatten(tree, "", path, given)
+    return given
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str, path: Path, given: dict[str, _Given]) -> None:
+    for key, value in tree.items():
+        name = prefix + key
+        if isinstance(value, dict):
+            _flatten(value, name + ".", path, given)
+            continue
+        where = f"{path}: {name}"
+        _check_name(name, where)
+        if isinstance(value, bool):
+            text = "true" if value else "false"
+        elif isinstance(value, list):
+            text = ",".join(map(str, value))
+        else:
+            text = str(value)
+        given[name] = _Given(where, text)
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, _Given]:
+    given: dict[str, _Given] = {}
+    for variable, value in environ.items():
+        if not variable.startswith(PREFIX) or variable.startswith(TEST_PREFIX):
+            continue
+        name = variable.removeprefix(PREFIX).lower().replace("__", ".")
+        from_file = name.removesuffix("_file")
+        if from_file != name and from_file in _TABLE and _TABLE[from_file].secret:
+            if _TABLE[from_file].variable in environ:
+                raise SettingsError(f"{variable} and {_TABLE[from_file].variable} are both set; give one")
+            try:
+                given[from_file] = _Given(variable, Path(value).read_text(encoding="utf-8").strip())
+            except (OSError, UnicodeDecodeError) as error:
+                raise SettingsError(f"{variable}: {value!r} cannot be read: {error}") from None
+            continue
+        _check_name(name, variable)
+        given[name] = _Given(variable, value)
+    return given
