@@ -28,7 +28,7 @@ FORMATS: Final = ("auto", "native")
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 class SettingsError(ValueError):
@@ -146,8 +146,8 @@ def _zone(value: str) -> str:
 
 
 def _uid_root(value: str) -> str:
-    if not re.fullmatch(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+", value) or len(value) > 24:
-        raise ValueError('a UID root of at most 24 characters such as "2.25" or "1.2.826.0.1.3680043.10.999"')
+    if not re.fullmatch(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+", value) or len(value) > 32:
+        raise ValueError('a UID root of at most 32 characters such as "2.25" or "1.2.826.0.1.3680043.10.999"')
     return value
 
 
@@ -168,10 +168,20 @@ SETTINGS: Final = (
     Setting("consumer.dlq_window", "1000", "latest messages that the limit looks at", _integer(1, 1_000_000)),
     Setting("consumer.watermark_interval", "1s", "how often progress is published", _duration),
     Setting("consumer.shutdown_timeout", "20s", "time to finish after SIGTERM", _duration),
-    Setting("inventory.dir", "inventories", "folder of the inventory files", lambda value: Path(_required_text(value))),
+    Setting(
+        "inventory.dir",
+        "inventories",
+        "folder of the inventory files",
+        lambda value: Path(_required_text(value)),
+    ),
     Setting("inventory.level", "INSTANCE", "STUDY, SERIES or INSTANCE; fixed for a chain", _level),
     Setting("inventory.interval", "5m", "a delta is written this often", _duration),
-    Setting("inventory.transfer_syntax", "EXPLICIT", "EXPLICIT or DEFLATED (little endian)", _choice("EXPLICIT", "DEFLATED")),
+    Setting(
+        "inventory.transfer_syntax",
+        "EXPLICIT",
+        "EXPLICIT or DEFLATED (little endian)",
+        _choice("EXPLICIT", "DEFLATED"),
+    ),
     Setting("inventory.write_empty", "true", "write a delta also when nothing changed", _flag),
     Setting("inventory.write_timezone", "false", "write Timezone Offset From UTC (0008,0201)", _flag),
     Setting("inventory.purpose", "", "Inventory Purpose (0008,0401)", _text),
@@ -181,7 +191,12 @@ SETTINGS: Final = (
     Setting("inventory.uid_root", "2.25", "root of new SOP Instance UIDs", _uid_root),
     Setting("inventory.lease", "30s", "a writer unheard of for so long is replaced", _duration),
     Setting("chain.start", "", "the chain's first moment; empty: oldest update time at the first cut", _moment),
-    Setting("chain.origin", "unknown", "empty: the archive is followed from its first day", _choice("unknown", "empty")),
+    Setting(
+        "chain.origin",
+        "unknown",
+        "empty: the archive is followed from its first day",
+        _choice("unknown", "empty"),
+    ),
     Setting("chain.rollup_fanout", "8", "deltas of one tier that a rollup replaces", _integer(2, 1000)),
     Setting("http.listen", "127.0.0.1:8080", "HOST:PORT of the HTTP service", _listen),
     Setting("log.level", "INFO", "DEBUG, INFO, WARNING or ERROR", _choice("DEBUG", "INFO", "WARNING", "ERROR")),
@@ -189,7 +204,12 @@ SETTINGS: Final = (
 
 REPOSITORY_SETTINGS: Final = (
     Setting("repositories.<name>.topics", "stocktake.<name>.events", "topics to follow, comma-separated", _listing),
-    Setting("repositories.<name>.format", "auto", "format of its events: " + " or ".join(FORMATS), _choice(*FORMATS)),
+    Setting(
+        "repositories.<name>.format",
+        "auto",
+        "format of its events: " + " or ".join(FORMATS),
+        _choice(*FORMATS),
+    ),
     Setting("repositories.<name>.timezone", "UTC", "zone of its times without offset and of Content Date", _zone),
 )
 
@@ -291,7 +311,9 @@ def _refuse_shared_topics(repositories: tuple[RepositoryPolicy, ...]) -> None:
     for policy in repositories:
         for topic in policy.topics:
             if topic in owner:
-                raise SettingsError(f"topic {topic!r} belongs to repositories {owner[topic]} and {policy.name}; one only")
+                raise SettingsError(
+                    f"topic {topic!r} belongs to repositories {owner[topic]} and {policy.name}; one only"
+                )
             owner[topic] = policy.name
 
 
@@ -312,7 +334,7 @@ def _check_name(name: str, where: str) -> None:
     repository, _, key = rest.partition(".")
     if group == "repositories" and key in _REPOSITORY_TABLE:
         if not _NAME.fullmatch(repository):
-            raise SettingsError(f"{where}: {repository!r} is no repository name; use a-z, 0-9, _ and -")
+            raise SettingsError(f"{where}: {repository!r} is no repository name; use a-z, 0-9 and -")
         return
     raise SettingsError(f"{where}: unknown setting; the README lists all of them")
 

@@ -1,0 +1,24 @@
+"""The names of everything that is counted while events are consumed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Literal, TypeAlias
+
+CountName: TypeAlias = Literal[
+    "events_store",  # events applied, by action
+    "events_update",
+    "events_delete",
+    "dead_letters",  # messages that were no events
+    "empty_records",  # records without a value (tombstones of a compacted topic), skipped
+    "times_ahead",  # event times too far ahead of their record, replaced by the record's timestamp
+    "times_absent",  # events without a time, given their record's timestamp
+    "times_raised",  # studies last updated before the chain's start, counted as updated then
+    "values_repaired",  # values that broke their VR and were mended
+    "values_emptied",  # values that broke their VR and were emptied
+    "updates_unknown",  # updates of instances that no store named, so that their SOP Class is not known
+    "batches",  # batches applied
+    "conflicts",  # shards read and merged again because another writer came between
+]
+
+Counts: TypeAlias = "Counter[CountName]"

@@ -1,0 +1,214 @@
+"""The topics of one repository as this process may read them: kafka-python behind a small typed face.
+
+Offsets come from the state, not from Kafka: a partition is read from what the shards have not applied yet. Offsets are
+committed all the same, for the tools that watch lag.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from kafka.structs import OffsetAndMetadata
+
+from consumers.errors import BrokerUnreachable, OffsetsLost, TopicUnusable
+from consumers.policy import KafkaPolicy, RepositoryPolicy
+from state.repository import partition_field
+
+log = logging.getLogger(__name__)
+
+_FETCH_BYTES: Final = 16 * 1024 * 1024  # of one partition in one fetch
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic as the broker describes it. ``id`` changes when it is deleted and made anew."""
+
+    name: str
+    id: str
+    partitions: int
+    compacted: bool
+
+
+class Position(NamedTuple):
+    """The next offset to apply, and the partition's end as the broker answered."""
+
+    next: int
+    end: int
+
+
+class Source:
+    """Reads a repository's topics as a member of its consumer group. Not for several threads at once."""
+
+    def __init__(self, kafka: KafkaPolicy, repository: RepositoryPolicy) -> None:
+        self._policy = kafka
+        self._where = ",".join(kafka.bootstrap_servers)
+        self._timeout_ms = round(kafka.timeout * 1000)
+        self.topics = {topic.name: topic for topic in self._describe(repository.topics)}
+        with self._errors():
+            self._consumer = KafkaConsumer(
+                bootstrap_servers=list(kafka.bootstrap_servers),
+                bootstrap_timeout_ms=self._timeout_ms,
+                group_id=f"{kafka.group_id}.{repository.name}",
+                client_id=f"stocktake-{repository.name}",
+                session_timeout_ms=round(kafka.session_timeout * 1000),
+                heartbeat_interval_ms=round(min(3.0, kafka.session_timeout / 3) * 1000),
+                enable_auto_commit=False,
+                auto_offset_reset="none",
+                max_poll_records=kafka.max_poll_records,
+                max_partition_fetch_bytes=_FETCH_BYTES,
+                isolation_level="read_committed",
+                allow_auto_create_topics=False,
+                metrics_enabled=False,
+            )
+            self._listener = _Listener(self._consumer)
+            self._consumer.subscribe(list(self.topics), listener=self._listener)
+
+    def _describe(self, names: tuple[str, ...]) -> list[Topic]:
+        with self._errors():
+            admin = KafkaAdminClient(
+                bootstrap_servers=list(self._policy.bootstrap_servers),
+                bootstrap_timeout_ms=self._timeout_ms,
+            )
+            try:
+                found = admin.describe_topics(list(names))
+                present = [topic for topic in found if topic["error_code"] == 0]
+                missing = sorted(set(names) - {topic["name"] for topic in present})
+                if missing:
+                    raise TopicUnusable(
+                        f"no topic {', '.join(missing)} at {self._where}; create it, or publish to it first"
+                    )
+                resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+                configs = admin.describe_configs(resources, config_filter="all")["topic"]
+            finally:
+                admin.close()
+        return [
+            Topic(
+                topic["name"],
+                str(topic["topic_id"]),
+                len(topic["partitions"]),
+                "compact" in _config(configs, topic["name"], "cleanup.policy"),
+            )
+            for topic in present
+        ]
+
+    def field(self, partition: TopicPartition) -> str:
+        """How the state names a partition."""
+        return partition_field(self.topics[partition.topic].id, partition.partition)
+
+    def take_assigned(self) -> list[TopicPartition]:
+        """Partitions assigned since the last call; they stay paused until :meth:`start_at`."""
+        return self._listener.take_assigned()
+
+    def take_revoked(self) -> list[TopicPartition]:
+        """Partitions that this process no longer owns, since the last call."""
+        return self._listener.take_revoked()
+
+    def start_at(self, partition: TopicPartition, last_applied: int) -> None:
+        """Read on after ``last_applied`` (-1: from the beginning).
+
+        Raises:
+            OffsetsLost: Kafka no longer holds what comes next.
+        """
+        with self._errors():
+            first = self._consumer.beginning_offsets([partition], timeout_ms=self._timeout_ms)[partition]
+            end = self._consumer.end_offsets([partition], timeout_ms=self._timeout_ms)[partition]
+            following = last_applied + 1
+            if last_applied >= 0 and not first <= following <= end:
+                raise OffsetsLost(
+                    f"topic {partition.topic} partition {partition.partition}: the state wants offset {following}, "
+                    f"Kafka holds {first} to {end}; events in between are lost. Make the state anew "
+                    "(another Redis database), or follow a new topic"
+                )
+            self._consumer.seek(partition, max(first, following))
+            self._consumer.resume(partition)
+
+    def poll(self, timeout: float) -> Mapping[TopicPartition, list[Any]]:
+        """Records of assigned partitions, waiting at most ``timeout`` seconds for the first."""
+        with self._errors():
+            records: Mapping[TopicPartition, list[Any]] = self._consumer.poll(timeout_ms=round(timeout * 1000))
+        return records
+
+    def positions(self) -> dict[TopicPartition, Position]:
+        """Where each assigned partition that has been started stands, asking the broker for its end now."""
+        with self._errors():
+            started = list(self._consumer.assignment() - self._consumer.paused())
+            ends = self._consumer.end_offsets(started, timeout_ms=self._timeout_ms) if started else {}
+            return {one: Position(self._consumer.position(one), ends[one]) for one in started}
+
+    def pause(self) -> None:
+        """Stop fetching while the state is away; polling goes on, so that the group keeps this member."""
+        self._consumer.pause(*self._consumer.assignment())
+
+    def commit(self, positions: Mapping[TopicPartition, int], *, wait: float | None = None) -> None:
+        """Tell Kafka the next offsets, for lag tools; Stocktake itself does not rely on it.
+
+        With ``wait`` (seconds) until the broker has them.
+        """
+        offsets = {one: OffsetAndMetadata(offset, "", -1) for one, offset in positions.items()}
+        if not offsets:
+            return
+        try:
+            if wait is None:
+                self._consumer.commit_async(offsets)
+            else:
+                self._consumer.commit(offsets, timeout_ms=round(wait * 1000))
+        except KafkaError as error:
+            log.warning("offsets were not committed to Kafka, which only lag tools notice: %s", error)
+
+    def close(self, timeout: float) -> None:
+        """Leave the group within ``timeout`` seconds."""
+        self._consumer.close(autocommit=False, timeout_ms=round(timeout * 1000))
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (OffsetOutOfRangeError, NoOffsetForPartitionError) as error:
+            raise OffsetsLost(f"Kafka at {self._where} no longer holds a wanted offset: {error}") from error
+        except KafkaError as error:
+            raise BrokerUnreachable(f"Kafka at {self._where} cannot be reached: {error}") from error
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python has no types
+    """Notes what the group decides; the loop acts on it, because a listener must not wait for servers.
+
+    A new partition is paused at once: nothing may be fetched before its place is known from the state.
+    """
+
+    def __init__(self, consumer: KafkaConsumer) -> None:
+        self._consumer = consumer
+        self._assigned: list[TopicPartition] = []
+        self._revoked: list[TopicPartition] = []
+
+    def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        for partition in assigned:
+            self._consumer.seek(partition, 0)
+            self._consumer.pause(partition)
+        self._assigned += sorted(assigned)
+
+    def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        self._assigned = [one for one in self._assigned if one not in revoked]
+        self._revoked += sorted(revoked)
+
+    def on_partitions_lost(self, lost: set[TopicPartition]) -> None:
+        self.on_partitions_revoked(lost)
+
+    def take_assigned(self) -> list[TopicPartition]:
+        taken, self._assigned = self._assigned, []
+        return taken
+
+    def take_revoked(self) -> list[TopicPartition]:
+        taken, self._revoked = self._revoked, []
+        return taken
+
+
+def _config(configs: Mapping[str, Any], topic: str, name: str) -> str:
+    """A topic's setting; empty if the broker does not tell (the embedded one does not)."""
+    return str(configs.get(topic, {}).get(name, {}).get("value", ""))

@@ -1,0 +1,18 @@
+-- Writes or removes the plan of the inventory being produced, and remembers the cut it takes.
+--
+-- KEYS  1 lease   2 plan   3 chain
+-- ARGV  1 the caller's fencing token   2 plan (JSON; "": remove it)   3 the cut taken ("": none)
+-- Reply 1, or 0 if the caller does not hold the lease
+
+if redis.call("GET", KEYS[1]) ~= ARGV[1] then
+  return 0
+end
+if ARGV[2] == "" then
+  redis.call("DEL", KEYS[2])
+else
+  redis.call("SET", KEYS[2], ARGV[2])
+end
+if ARGV[3] ~= "" and tonumber(redis.call("HGET", KEYS[3], "cut") or "0") < tonumber(ARGV[3]) then
+  redis.call("HSET", KEYS[3], "cut", ARGV[3])
+end
+return 1

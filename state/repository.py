@@ -1,0 +1,162 @@
+"""What a repository has once: the settings that must not change, its topics, watermarks and counters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import orjson
+
+from state.attributes import Level
+from state.connection import Connection, ScriptCall
+from state.errors import StateMismatch
+from state.keys import RepositoryKeys
+
+SCHEMA: Final = "1"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far one partition is applied.
+
+    ``watermark`` and ``asked`` are UTC microseconds; ``offset`` is the last offset applied, -1 for none.
+    """
+
+    watermark: int
+    offset: int
+    asked: int
+
+
+@dataclass(frozen=True, slots=True)
+class Watermark:
+    """The repository's watermark, or why there is none.
+
+    ``time`` is the minimum over all partitions (UTC microseconds), None while any has not published one;
+    ``offsets`` are the last offsets applied that it stands for; ``missing`` names the partitions that hold it back.
+    """
+
+    time: int | None
+    offsets: Mapping[str, int]
+    missing: tuple[str, ...]
+
+
+def partition_field(topic_id: str, partition: int) -> str:
+    """The field that stands for a partition. A topic made anew has another id, so it is not taken for old news."""
+    return f"{topic_id}:{partition}"
+
+
+class Repository:
+    """One repository's own keys."""
+
+    def __init__(self, connection: Connection, name: str) -> None:
+        self.name = name
+        self._connection = connection
+        self._keys = RepositoryKeys(name)
+
+    def claim(self, shards: int, level: Level) -> None:
+        """Fix the settings that must not change, or check them against those that are fixed.
+
+        Raises:
+            StateMismatch: the state was made with others; the text names both values.
+        """
+        wanted = {"schema": SCHEMA, "shards": str(shards), "level": str(level)}
+        with self._connection.errors():
+            pipeline = self._connection.pipeline()
+            for name, value in wanted.items():
+                pipeline.hsetnx(self._keys.settings, name, value)
+            pipeline.hgetall(self._keys.settings)
+            found = {_text(name): _text(value) for name, value in pipeline.execute()[-1].items()}
+        for name, value in wanted.items():
+            if found[name] != value:
+                raise StateMismatch(
+                    f"repository {self.name}: the state was made with {name} {found[name]}, the settings say {value}; "
+                    "change the setting back, or use another Redis database or repository name"
+                )
+
+    def set_topics(self, topics: Mapping[str, tuple[str, int]]) -> None:
+        """Say which topics the repository has: name -> (topic id, partitions). Replaces what was said before."""
+        fields = {name: orjson.dumps({"id": id_, "partitions": count}) for name, (id_, count) in topics.items()}
+        with self._connection.errors():
+            pipeline = self._connection.client.pipeline(transaction=True)
+            pipeline.delete(self._keys.topics)
+            for name, field in fields.items():
+                pipeline.hset(self._keys.topics, name, field)
+            pipeline.execute()
+
+    def publish_progress(self, progress: Mapping[str, Progress]) -> None:
+        """Publish how far partitions (by :func:`partition_field`) are applied; a watermark never goes back."""
+        self._connection.call(
+            [
+                ScriptCall(
+                    "publish_watermark",
+                    [self._keys.watermarks],
+                    [field, one.watermark, one.offset, one.asked],
+                )
+                for field, one in progress.items()
+            ]
+        )
+
+    def progress(self) -> dict[str, Progress | None]:
+        """What each partition of the repository's topics has published; None for one that never did."""
+        with self._connection.errors():
+            pipeline = self._connection.pipeline()
+            pipeline.hgetall(self._keys.topics)
+            pipeline.hgetall(self._keys.watermarks)
+            topics, published = pipeline.execute()
+        progress: dict[str, Progress | None] = {}
+        for value in topics.values():
+            topic = orjson.loads(value)
+            for partition in range(topic["partitions"]):
+                field = partition_field(topic["id"], partition)
+                found = published.get(field.encode())
+                progress[field] = Progress(**orjson.loads(found)) if found is not None else None
+        return progress
+
+    def watermark(self) -> Watermark:
+        """The minimum over all partitions of all topics."""
+        progress = self.progress()
+        known = {field: one for field, one in progress.items() if one is not None}
+        missing = tuple(field for field, one in progress.items() if one is None)
+        complete = bool(known) and not missing
+        return Watermark(
+            time=min(one.watermark for one in known.values()) if complete else None,
+            offsets={field: one.offset for field, one in known.items()},
+            missing=missing or (() if known else ("no consumer has seen the topics yet",)),
+        )
+
+    def count(self, counts: Mapping[str, int]) -> None:
+        """Add to the counters that operators see."""
+        if not counts:
+            return
+        with self._connection.errors():
+            pipeline = self._connection.pipeline()
+            for name, number in counts.items():
+                pipeline.hincrby(self._keys.counters, name, number)
+            pipeline.execute()
+
+    def counters(self) -> dict[str, int]:
+        """The counters since the state was made."""
+        with self._connection.errors():
+            found = self._connection.client.hgetall(self._keys.counters)
+        return {_text(name): int(value) for name, value in sorted(found.items())}
+
+    def stop_for_dead_letters(self, why: str) -> None:
+        """Keep consumers stopped until :meth:`resume`, over restarts."""
+        with self._connection.errors():
+            self._connection.client.hset(self._keys.dead_letters, "stopped", why)
+
+    def stopped(self) -> str | None:
+        """Why consumers are stopped, or None."""
+        with self._connection.errors():
+            found = self._connection.client.hget(self._keys.dead_letters, "stopped")
+        return None if found is None else _text(found)
+
+    def resume(self) -> bool:
+        """Let consumers go on; whether they were stopped."""
+        with self._connection.errors():
+            return bool(self._connection.client.hdel(self._keys.dead_letters, "stopped"))
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value

@@ -1,0 +1,25 @@
+"""stocktake baseline: produce a baseline now: the whole state, incorporating nothing."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Final
+
+from stocktake.exits import Exit
+from stocktake.producing import produce_once
+from stocktake.settings import Settings
+
+HELP: Final = "produce a baseline now: the whole state, incorporating nothing"
+EXAMPLE: Final = "stocktake baseline --repository main"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="cut past the watermark; the inventory says PARTIAL (default: wait for the watermark)",
+    )
+
+
+def run(args: argparse.Namespace, settings: Settings) -> Exit:
+    return produce_once(settings, args.repository, "baseline", force=args.force)

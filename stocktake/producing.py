@@ -1,0 +1,58 @@
+"""What the commands that produce one inventory share: the lease, one production, the manifest on stdout."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Final
+
+import orjson
+
+from state.chain import Lease
+from stocktake.exits import CommandError, Exit
+from stocktake.progress import Progress
+from stocktake.settings import Settings
+from stocktake.wiring import open_producer, open_repository
+from writers.manifest import Manifest
+from writers.produce import LostWrites, NoWatermark
+
+_AGAIN: Final = 0.5
+
+
+def produce_once(settings: Settings, repository: str | None, kind: str, *, force: bool) -> Exit:
+    """Produce one inventory now and print its manifest as JSON on stdout."""
+    opened = open_repository(settings, repository)
+    try:
+        with Progress("records") as progress:
+            producer, lease = open_producer(settings, opened, progress.at)
+            _take(lease, settings.inventory.lease)
+            try:
+                manifest = producer.produce(kind, force=force)
+            except (NoWatermark, LostWrites) as error:
+                raise CommandError(
+                    Exit.FAULTS, f"{error}. Run `stocktake consume`, or use --force for a PARTIAL inventory"
+                ) from error
+            finally:
+                lease.release()
+    finally:
+        opened.close()
+    print_manifest(manifest)
+    return Exit.DONE
+
+
+def print_manifest(manifest: Manifest) -> None:
+    """The manifest as one JSON object on stdout."""
+    sys.stdout.buffer.write(orjson.dumps(manifest.to_json(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    sys.stdout.flush()
+
+
+def _take(lease: Lease, patience: float) -> None:
+    """Take the lease; another writer's may take its full time to expire."""
+    deadline = time.monotonic() + patience + 1
+    while not lease.take():
+        if time.monotonic() > deadline:
+            raise CommandError(
+                Exit.FAULTS,
+                f"another writer of repository {lease.repository} is at work; stop it, or let it produce on its interval",
+            )
+        time.sleep(_AGAIN)

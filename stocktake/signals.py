@@ -1,0 +1,21 @@
+"""SIGTERM and SIGINT ask the program to end; a second one ends it at once."""
+
+from __future__ import annotations
+
+import signal
+from threading import Event as Flag
+from types import FrameType
+
+
+def stop_on_signals() -> Flag:
+    """A flag that SIGTERM or SIGINT sets. Call it in the main thread."""
+    stop = Flag()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        stop.set()
+        # The next one takes its usual course.
+        signal.signal(number, signal.SIG_DFL)
+
+    signal.signal(signal.SIGTERM, handle)
+    signal.signal(signal.SIGINT, handle)
+    return stop

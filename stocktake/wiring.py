@@ -1,0 +1,120 @@
+"""The parts of the program put together from the settings."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
+
+from consumers.apply import Applier
+from consumers.counts import Counts
+from consumers.dead_letters import DeadLetterTopic
+from consumers.formats.native import NativeFormat
+from consumers.loop import Clock, Consumer
+from consumers.policy import RepositoryPolicy
+from consumers.source import Source
+from state.chain import Lease
+from state.connection import Connection
+from state.repository import Repository
+from state.studies import Studies
+from state.times import MICROSECONDS
+from stocktake import __version__
+from stocktake.settings import Settings
+from writers.produce import Producer
+
+SOFTWARE = f"Stocktake {__version__}"
+
+
+def system_clock() -> Clock:
+    """The machine's clock."""
+    return Clock(now=lambda: time.time_ns() * MICROSECONDS // 1_000_000_000, monotonic=time.monotonic)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRepository:
+    """One repository's state, its fixed settings claimed or checked."""
+
+    connection: Connection
+    policy: RepositoryPolicy
+    repository: Repository
+    studies: Studies
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+def open_repository(settings: Settings, name: str | None) -> OpenRepository:
+    """Connect to the state of a repository.
+
+    Raises:
+        StateUnreachable: the server does not answer.
+        StateMismatch: it is not set up as the state needs it, or the state was made with other settings.
+    """
+    policy = settings.repository(name)
+    connection = Connection(settings.redis)
+    connection.check()
+    repository = Repository(connection, policy.name)
+    repository.claim(settings.state.shards, settings.inventory.level)
+    return OpenRepository(connection, policy, repository, Studies(connection, policy.name, settings.state.shards))
+
+
+@dataclass(frozen=True, slots=True)
+class OpenConsumer:
+    """A consumer and what has to be closed after it."""
+
+    consumer: Consumer
+    source: Source
+    dead_letters: DeadLetterTopic
+    counts: Counts
+
+    def close(self, timeout: float) -> None:
+        self.source.close(timeout)
+        self.dead_letters.close()
+
+
+def open_consumer(settings: Settings, opened: OpenRepository) -> OpenConsumer:
+    """Join the consumer group of a repository's topics.
+
+    Raises:
+        BrokerUnreachable, TopicUnusable: see :mod:`consumers.errors`.
+    """
+    counts: Counts = Counter()
+    source = Source(settings.kafka, opened.policy)
+    dead_letters = DeadLetterTopic(settings.kafka)
+    consumer = Consumer(
+        source,
+        Applier(opened.studies, counts),
+        NativeFormat(settings.consumer, ZoneInfo(opened.policy.timezone), counts),
+        dead_letters,
+        opened.repository,
+        settings.consumer,
+        counts,
+        system_clock(),
+    )
+    return OpenConsumer(consumer, source, dead_letters, counts)
+
+
+def open_producer(
+    settings: Settings, opened: OpenRepository, progress: Callable[[int], None] = lambda records: None
+) -> tuple[Producer, Lease]:
+    """A producer of a repository's chain and the lease that it needs.
+
+    Raises:
+        FolderUnusable: ``inventory.dir`` cannot be written.
+    """
+    lease = Lease(opened.connection, opened.policy.name, settings.inventory.lease)
+    producer = Producer(
+        opened.connection,
+        opened.studies,
+        opened.repository,
+        lease,
+        settings.inventory,
+        settings.chain,
+        ZoneInfo(opened.policy.timezone),
+        SOFTWARE,
+        progress,
+    )
+    producer.folder.prepare()
+    return producer, lease

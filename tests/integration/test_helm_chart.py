@@ -1,0 +1,338 @@
+"""The chart as helm renders it: what the program accepts, what a cluster would run, what is refused."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+import stocktake
+from stocktake.settings import PREFIX, REPOSITORY_SETTINGS, SETTINGS, Settings, load
+from tests.servers.helm_tool import helm_binary
+
+CHART: Final = Path(__file__).resolve().parents[2] / "helm"
+KUBE_VERSION: Final = "1.33.0"
+CI_FILES: Final = (
+    "all-settings-values.yaml",
+    "claim-values.yaml",
+    "default-values.yaml",
+    "existing-claim-values.yaml",
+    "names-values.yaml",
+    "resources-values.yaml",
+    "scheduling-values.yaml",
+    "secrets-values.yaml",
+    "service-account-values.yaml",
+    "several-repositories-values.yaml",
+)
+SECRETS: Final = {setting.variable: setting.name for setting in SETTINGS if setting.secret}
+STAND_IN: Final = "kept-in-the-cluster"
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """The objects that one values file renders to."""
+
+    objects: tuple[dict[str, Any], ...]
+
+    def of_kind(self, kind: str) -> list[dict[str, Any]]:
+        return [item for item in self.objects if item["kind"] == kind]
+
+    def deployment(self, component: str) -> dict[str, Any]:
+        (found,) = (d for d in self.of_kind("Deployment") if d["metadata"]["name"].endswith(f"-{component}"))
+        return found
+
+    def pods(self) -> list[dict[str, Any]]:
+        return [deployment["spec"]["template"]["spec"] for deployment in self.of_kind("Deployment")]
+
+    def containers(self) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+        """Each container with the pod it is in."""
+        for pod in self.pods():
+            for container in pod.get("initContainers", []) + pod["containers"]:
+                yield pod, container
+
+    def environment(self, container: dict[str, Any]) -> dict[str, str]:
+        """What the container's process would see, with a dummy for each secret."""
+        config_maps = {item["metadata"]["name"]: item["data"] for item in self.of_kind("ConfigMap")}
+        environment: dict[str, str] = {}
+        for source in container.get("envFrom", []):
+            environment |= config_maps[source["configMapRef"]["name"]]
+        for entry in container["env"]:
+            environment[entry["name"]] = entry.get("value", STAND_IN)
+        return environment
+
+    def settings(self, container: dict[str, Any]) -> Settings:
+        return load(None, self.environment(container))
+
+
+def _helm(binary: Path, verb: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([binary, verb, *arguments], capture_output=True, text=True, timeout=60, check=False)
+
+
+def _template(binary: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return _helm(binary, "template", "archive", CHART, "--kube-version", KUBE_VERSION, *arguments)
+
+
+@pytest.fixture(scope="module")
+def helm() -> Path:
+    return helm_binary()
+
+
+@pytest.fixture(scope="module")
+def rendered(helm: Path) -> dict[str, Rendered]:
+    """Every ci file, rendered once."""
+    results = {}
+    for name in CI_FILES:
+        answer = _template(helm, "--values", CHART / "ci" / name)
+        assert answer.returncode == 0, f"{name}: {answer.stderr}"
+        results[name] = Rendered(tuple(item for item in yaml.safe_load_all(answer.stdout) if item))
+    return results
+
+
+@pytest.fixture(params=CI_FILES)
+def chart(request: pytest.FixtureRequest, rendered: dict[str, Rendered]) -> Rendered:
+    """One ci file's objects; a test that takes it runs once for each file."""
+    return rendered[request.param]
+
+
+def test_every_ci_file_is_among_those_tested() -> None:
+    assert tuple(sorted(path.name for path in (CHART / "ci").iterdir())) == CI_FILES
+
+
+def test_the_chart_names_the_version_of_the_program() -> None:
+    assert yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))["appVersion"] == stocktake.__version__
+
+
+@pytest.mark.parametrize("name", CI_FILES)
+def test_lint_has_no_complaint(helm: Path, name: str) -> None:
+    answer = _helm(helm, "lint", CHART, "--strict", "--kube-version", KUBE_VERSION, "--values", CHART / "ci" / name)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
+def test_a_cluster_that_is_too_old_is_refused(helm: Path) -> None:
+    answer = _helm(helm, "template", "archive", CHART, "--kube-version", "1.24.9")
+    assert "incompatible with Kubernetes" in answer.stderr
+
+
+def test_one_file_renders_one_object_and_carries_its_kind_in_the_name(helm: Path) -> None:
+    kinds = {"deployment": "Deployment", "configmap": "ConfigMap", "pvc": "PersistentVolumeClaim"}
+    kinds["serviceaccount"] = "ServiceAccount"
+    files = sorted((CHART / "templates").glob("*.yaml"))
+    assert files
+    for file in files:
+        answer = _template(helm, "--show-only", f"templates/{file.name}")
+        (item,) = yaml.safe_load_all(answer.stdout)
+        assert item["kind"] == kinds[file.stem.rpartition("-")[2]]
+
+
+def test_the_program_accepts_every_variable_of_every_container(chart: Rendered) -> None:
+    for _, container in chart.containers():
+        settings = chart.settings(container)
+        command, option, repository = container["args"]
+        assert (container["command"], option) == (["stocktake"], "--repository")
+        assert command in {"consume", "write"}
+        assert settings.repository(repository).name == repository
+
+
+def test_every_setting_of_the_program_can_be_given(rendered: dict[str, Rendered]) -> None:
+    chart = rendered["all-settings-values.yaml"]
+    expected = {setting.variable for setting in SETTINGS}
+    expected |= {setting.variable.replace("<NAME>", "PACS") for setting in REPOSITORY_SETTINGS}
+    for _, container in chart.containers():
+        assert {name for name in chart.environment(container) if name.startswith(PREFIX)} == expected
+
+
+def test_values_reach_the_program_unchanged(rendered: dict[str, Rendered]) -> None:
+    chart = rendered["all-settings-values.yaml"]
+    _, container = next(chart.containers())
+    settings = chart.settings(container)
+    assert settings.kafka.bootstrap_servers == ("kafka-0.kafka:9092", "kafka-1.kafka:9092")
+    assert settings.kafka.max_poll_records == 1_000_000
+    assert settings.consumer.dlq_limit == 0.00005
+    assert settings.inventory.write_empty is False
+    assert settings.inventory.write_timezone is True
+    assert settings.inventory.purpose == "Migration: phase 2"
+    assert settings.inventory.institution_name == 'Universitätsklinikum "Nord"'
+
+
+def test_each_repository_has_a_consumer_and_a_writer(rendered: dict[str, Rendered]) -> None:
+    chart = rendered["several-repositories-values.yaml"]
+    for component, command in (("consumer", "consume"), ("writer", "write")):
+        containers = chart.deployment(component)["spec"]["template"]["spec"]["containers"]
+        assert [container["args"] for container in containers] == [
+            [command, "--repository", "new-target"],
+            [command, "--repository", "source"],
+        ]
+    assert chart.deployment("consumer")["spec"]["replicas"] == 3
+
+
+def test_one_writer_runs_at_a_time(chart: Rendered) -> None:
+    specification = chart.deployment("writer")["spec"]
+    assert specification["replicas"] == 1
+    assert specification["strategy"] == {"type": "Recreate"}
+
+
+def test_the_volume_is_mounted_where_the_writer_writes(chart: Rendered) -> None:
+    pod = chart.deployment("writer")["spec"]["template"]["spec"]
+    claims = {volume["name"]: volume["persistentVolumeClaim"] for volume in pod["volumes"] if volume["name"] != "tmp"}
+    created = {claim["metadata"]["name"] for claim in chart.of_kind("PersistentVolumeClaim")}
+    for container in pod["containers"]:
+        mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+        claim = claims[mounts[str(chart.settings(container).inventory.dir)]]["claimName"]
+        assert claim in (created or {"archive-inventories"})
+
+
+def test_an_existing_claim_is_used_and_none_created(rendered: dict[str, Rendered]) -> None:
+    assert rendered["existing-claim-values.yaml"].of_kind("PersistentVolumeClaim") == []
+
+
+def test_uninstalling_keeps_the_claim(rendered: dict[str, Rendered]) -> None:
+    (claim,) = rendered["default-values.yaml"].of_kind("PersistentVolumeClaim")
+    assert claim["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+
+
+def test_no_container_has_more_rights_than_it_needs(chart: Rendered) -> None:
+    for pod, container in chart.containers():
+        effective = pod["securityContext"] | container["securityContext"]
+        assert effective["runAsNonRoot"] is True
+        assert effective["runAsUser"] == 10001
+        assert effective["readOnlyRootFilesystem"] is True
+        assert effective["allowPrivilegeEscalation"] is False
+        assert effective["capabilities"] == {"drop": ["ALL"]}
+        assert effective["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert {"name": "tmp", "emptyDir": {}} in pod["volumes"]
+        assert {"name": "tmp", "mountPath": "/tmp"} in container["volumeMounts"]  # noqa: S108
+        assert {"name": "PYTHONSAFEPATH", "value": "1"} in container["env"]
+
+
+def test_no_pod_can_reach_the_kubernetes_api(chart: Rendered) -> None:
+    accounts = chart.of_kind("ServiceAccount")
+    assert all(holder["automountServiceAccountToken"] is False for holder in [*accounts, *chart.pods()])
+    names = {account["metadata"]["name"] for account in accounts} or {"imaging"}
+    assert {pod["serviceAccountName"] for pod in chart.pods()} == names
+
+
+def test_no_service_puts_its_variables_among_the_settings(chart: Rendered) -> None:
+    assert [pod["enableServiceLinks"] for pod in chart.pods()] == [False, False]
+
+
+def test_a_pod_has_longer_to_end_than_the_consumer_takes(chart: Rendered) -> None:
+    for pod, container in chart.containers():
+        assert pod["terminationGracePeriodSeconds"] > chart.settings(container).consumer.shutdown_timeout
+
+
+def test_secrets_are_references_and_nothing_else(chart: Rendered) -> None:
+    assert chart.of_kind("Secret") == []
+    for config_map in chart.of_kind("ConfigMap"):
+        assert not SECRETS.keys() & config_map["data"].keys()
+    for _, container in chart.containers():
+        for entry in container["env"]:
+            if entry["name"] in SECRETS:
+                assert entry.keys() == {"name", "valueFrom"}
+                assert entry["valueFrom"].keys() == {"secretKeyRef"}
+
+
+def test_a_named_secret_becomes_its_variable(rendered: dict[str, Rendered]) -> None:
+    for _, container in rendered["secrets-values.yaml"].containers():
+        references = {entry["name"]: entry["valueFrom"] for entry in container["env"] if "valueFrom" in entry}
+        assert references == {
+            "STOCKTAKE_REDIS__URL": {"secretKeyRef": {"name": "stocktake-redis", "key": "url"}},
+            "STOCKTAKE_REDIS__PASSWORD": {"secretKeyRef": {"name": "stocktake-redis", "key": "password"}},
+        }
+
+
+def test_selectors_match_their_pods_alone_and_survive_an_upgrade(chart: Rendered) -> None:
+    components = set()
+    for deployment in chart.of_kind("Deployment"):
+        selector = deployment["spec"]["selector"]["matchLabels"]
+        assert selector.keys() == {
+            "app.kubernetes.io/name",
+            "app.kubernetes.io/instance",
+            "app.kubernetes.io/component",
+        }
+        assert selector.items() <= deployment["spec"]["template"]["metadata"]["labels"].items()
+        components.add(selector["app.kubernetes.io/component"])
+    assert components == {"consumer", "writer"}
+
+
+def test_resources_are_unset_unless_given(rendered: dict[str, Rendered]) -> None:
+    assert all("resources" not in container for _, container in rendered["default-values.yaml"].containers())
+    given = [container["resources"] for _, container in rendered["resources-values.yaml"].containers()]
+    assert given == [
+        {"requests": {"cpu": "500m", "memory": "256Mi"}, "limits": {"memory": "512Mi"}},
+        {"requests": {"cpu": 1, "memory": "256Mi"}},
+    ]
+
+
+def test_changed_settings_replace_the_pods(rendered: dict[str, Rendered]) -> None:
+    checksums = {
+        name: rendered[name].deployment("writer")["spec"]["template"]["metadata"]["annotations"]["checksum/settings"]
+        for name in ("default-values.yaml", "all-settings-values.yaml", "claim-values.yaml")
+    }
+    assert checksums["default-values.yaml"] != checksums["all-settings-values.yaml"]
+    assert checksums["default-values.yaml"] == checksums["claim-values.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ("replicaCount=3", "replicaCount"),
+        ("consumer.replica=3", "replica"),
+        ("settings.kafka.bootstrap_server=kafka:9092", "bootstrap_server"),
+        ("settings.inventory.interval=often", "interval"),
+        ("settings.inventory.dir=inventories", "dir"),
+        ("settings.inventory.level=PATIENT", "level"),
+        ("settings.kafka.max_poll_records=0", "max_poll_records"),
+        ("settings.repositories.pacs.format=native", "topics"),
+        ("settings.repositories.Pacs.topics=pacs.events", "Pacs"),
+        ("settings.repositories.pacs.topic=pacs.events", "topic"),
+        ("secrets.redis.password.value=hunter2", "value"),
+        ("secrets.redis.url.name=stocktake-redis", "key"),
+        *((f"settings.{name}=hunter2", name.rpartition(".")[2]) for name in SECRETS.values()),
+        *((f"secrets.{name}=hunter2", name.rpartition(".")[2]) for name in SECRETS.values()),
+    ],
+)
+def test_the_schema_refuses_what_it_does_not_know_and_names_it(helm: Path, given: str, named: str) -> None:
+    answer = _template(helm, "--set", given)
+    assert answer.returncode != 0
+    assert named in answer.stderr
+    assert "schema" in answer.stderr
+
+
+def test_the_schema_allows_nothing_unknown_in_any_group() -> None:
+    schema = yaml.safe_load((CHART / "values.schema.json").read_text(encoding="utf-8"))
+    kubernetes_own = {"global", "nodeAffinity", "podAffinity", "podAntiAffinity"}
+
+    def open_groups(node: dict[str, Any], name: str) -> Iterator[str]:
+        if node.get("type") == "object" and "additionalProperties" not in node and name not in kubernetes_own:
+            yield name
+        for child_name, child in [*node.get("properties", {}).items(), *node.get("definitions", {}).items()]:
+            yield from open_groups(child, child_name)
+        for keyword in ("items", "additionalProperties"):
+            if isinstance(node.get(keyword), dict):
+                yield from open_groups(node[keyword], f"{name}.{keyword}")
+
+    assert list(open_groups(schema, "values")) == []
+
+
+def test_the_notes_warn_of_servers_that_are_not_given(helm: Path, tmp_path: Path) -> None:
+    """Only an installation prints the notes, so a copy of the chart renders them as an object."""
+    copy = shutil.copytree(CHART, tmp_path / "chart")
+    shown = copy / "templates" / "shown.yaml"
+    shown.write_text('notes: {{ include (print .Template.BasePath "/NOTES.txt") . | quote }}', encoding="utf-8")
+
+    def notes(values: str) -> str:
+        arguments = ("--kube-version", KUBE_VERSION, "--show-only", "templates/shown.yaml")
+        answer = _helm(helm, "template", "archive", copy, *arguments, "--values", CHART / "ci" / values)
+        assert answer.returncode == 0, answer.stderr
+        return str(yaml.safe_load(answer.stdout)["notes"])
+
+    defaults = notes("default-values.yaml")
+    assert "WARNING: settings.kafka.bootstrap_servers" in defaults
+    assert "WARNING: secrets.redis.url" in defaults
+    assert "WARNING" not in notes("all-settings-values.yaml")

@@ -1,0 +1,1 @@
+"""The rules that ``verify`` holds an Inventory to, a module for each kind."""

@@ -1,0 +1,380 @@
+"""Producing the next inventory of a chain, in the order on which its soundness rests (design, section 6).
+
+1.  finish or discard what a writer that died has left; the higher sequence of Redis and head.json wins
+2.  read the watermark Tn, and wait until every shard has applied what it stands for
+3.  write the plan: SOP Instance UID, sequence, n
+4.  take cut n: raise the generation of every shard
+5.  read the slice and encode its records into a temporary file
+6.  if a shard's generation is not above n it has lost writes from before the cut: wait, take the cut again, read again
+7.  write the header, which only now knows the scope's end; sync the whole file
+8.  rename it to its final name; its manifest beside it
+9.  move the head in Redis: compare and set on sequence and fencing token
+10. head.json
+11. strike the written studies off; one that has changed since is owed by cut n + 1
+12. remove the plan
+
+A writer that dies before 8 leaves temporary files and a plan: the next one begins anew with another UID and a higher n.
+One that dies after 8 leaves a whole file: the next one finishes from 9. Nobody ever sees a half file or two heads.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import tzinfo
+from itertools import groupby
+from time import monotonic
+from typing import Final
+from uuid import uuid4
+
+from pydicom.dataset import Dataset
+from pydicom.uid import generate_uid
+
+from state.chain import Chain, Cuts, Lease
+from state.connection import Connection
+from state.errors import Fenced
+from state.repository import Repository
+from state.studies import Studies, batches
+from state.times import to_datetime, to_iso
+from writers import iod, slices, tiers
+from writers.files import FolderUnusable, InventoryFolder, Written, assemble
+from writers.manifest import Manifest, Member
+from writers.policy import ChainPolicy, InventoryPolicy
+from writers.reader import InventoryFile
+from writers.records import Records, read_revs, write_records
+
+log = logging.getLogger(__name__)
+
+_ATTEMPTS: Final = 3  # to read a slice whose shards lose writes
+_SETTLE_PAGE: Final = 500
+_WAIT: Final = 30.0  # seconds for shards to reach what the watermark stands for
+
+
+class NoWatermark(Exception):
+    """No cut can be taken: a partition has no watermark, or a shard has not applied what it stands for."""
+
+
+class LostWrites(Exception):
+    """A shard lost writes from before the cut and did not get them back in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """An inventory that is being produced."""
+
+    sop_instance_uid: str
+    sequence: int
+    cut: int
+    file: str
+
+
+class Producer:
+    """Writes one repository's chain while it holds the lease. ``progress`` is told how many records are written."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        studies: Studies,
+        repository: Repository,
+        lease: Lease,
+        inventory: InventoryPolicy,
+        chain: ChainPolicy,
+        zone: tzinfo,
+        software: str,
+        progress: Callable[[int], None] = lambda records: None,
+    ) -> None:
+        self.folder = InventoryFolder(inventory.dir, repository.name)
+        self._connection = connection
+        self._studies = studies
+        self._repository = repository
+        self._chain = Chain(connection, repository.name)
+        self._cuts = Cuts(connection, studies)
+        self._lease = lease
+        self._inventory = inventory
+        self._policy = chain
+        self._zone = zone
+        self._software = software
+        self._progress = progress
+        self._kept = monotonic()
+
+    # --- step 1 ------------------------------------------------------------------------------------------------
+
+    def recover(self) -> Manifest | None:
+        """Bring Redis, head.json and a plan left behind together; the head as it then is. Needs the lease."""
+        head = self._agree_on_head()
+        plan = self._chain.plan()
+        if plan is None:
+            return head
+        left = Plan(**plan)
+        if head is None or head.sequence < left.sequence:
+            manifest = self.folder.published(left.file)
+            if manifest is None:
+                log.info("discarding inventory %s, which a writer left unfinished", left.sop_instance_uid)
+                self.folder.remove(left.file)
+            else:
+                log.info("finishing inventory %s, which a writer left behind", left.sop_instance_uid)
+                self._move_head(head, manifest)
+                head = manifest
+        if head is not None and head.sop_instance_uid == left.sop_instance_uid:
+            self._settle(left)
+        self._forget(left)
+        return head
+
+    def _agree_on_head(self) -> Manifest | None:
+        found = self._chain.head()
+        in_redis = None if found is None else Manifest.from_json(found)
+        on_disk = self.folder.head()
+        redis_sequence = 0 if in_redis is None else in_redis.sequence
+        if on_disk is not None and on_disk.sequence > redis_sequence:
+            if on_disk.repository != self._repository.name:
+                raise FolderUnusable(f"{self.folder.path}: head.json belongs to repository {on_disk.repository}")
+            log.warning(
+                "head.json is at sequence %d, Redis at %d: going on from head.json", on_disk.sequence, redis_sequence
+            )
+            self._chain.move_head(self._lease.token, redis_sequence, on_disk.to_json())
+            return on_disk
+        if in_redis is not None:
+            self.folder.write_head(in_redis)
+        return in_redis
+
+    # --- steps 2 to 12 -----------------------------------------------------------------------------------------
+
+    def owes_anything(self) -> bool:
+        """Whether any study changed since it was last inventoried."""
+        return self._studies.owed() > 0
+
+    def produce(self, kind: str = "next", *, force: bool = False) -> Manifest:
+        """Write the next inventory: ``next`` as the tiers ask for, or a ``baseline`` or ``rollup`` now.
+
+        ``force`` cuts past the watermark; the inventory then says PARTIAL.
+
+        Raises:
+            NoWatermark: no cut can be taken now.
+            Fenced: another writer has the lease.
+            LostWrites: a shard lost writes and did not get them back; the next try begins anew.
+        """
+        head = self.recover()  # 1.
+        step = self._step(kind, head)
+        content, status = self._watermark(head, force=force)  # 2.
+        plan = self._plan(head, content)  # 3.
+        self._chain.write_plan(self._lease.token, asdict(plan), plan.cut)
+        begin = self._cut(plan.cut, head, content)  # 4.
+        records = self._read_whole_slice(plan, step, head, content, begin)  # 5., 6.
+        written, manifest = self._assemble(plan, step, head, content, status, begin, records)  # 7.
+        self._keep_lease()
+        self.folder.publish(written, manifest)  # 8.
+        try:
+            self._move_head(head, manifest)  # 9., 10.
+        except Fenced:
+            self.folder.remove(plan.file)  # nobody knows it, and nobody ever will
+            raise
+        self._settle(plan)  # 11.
+        self._forget(plan)  # 12.
+        log.info(
+            "published %s %s: sequence %d, %d records",
+            step.kind,
+            plan.sop_instance_uid,
+            plan.sequence,
+            manifest.own_records,
+        )
+        return manifest
+
+    def _step(self, kind: str, head: Manifest | None) -> tiers.Step:
+        members = () if head is None else head.members
+        if kind == "baseline":
+            return tiers.baseline()
+        if kind == "rollup":
+            return tiers.rollup(members, self._policy.rollup_fanout)
+        return tiers.next_step(members, self._policy.rollup_fanout)
+
+    def _watermark(self, head: Manifest | None, *, force: bool) -> tuple[int, str]:
+        """Content Date/Time (Tn, never before that of the head) and Inventory Completion Status."""
+        before = 0 if head is None else head.watermark
+        if force:
+            return max(self._connection.now(), before), iod.PARTIAL
+        watermark = self._repository.watermark()
+        if watermark.time is None:
+            raise NoWatermark(f"repository {self._repository.name} has no watermark: {', '.join(watermark.missing)}")
+        behind = self._cuts.wait_for(watermark, _WAIT, self._keep_lease)
+        if behind:
+            raise NoWatermark(
+                f"repository {self._repository.name}: shards have not applied what the watermark stands for in "
+                f"partition {', '.join(behind)}; is a consumer running?"
+            )
+        return max(watermark.time, before), iod.COMPLETE
+
+    def _plan(self, head: Manifest | None, content: int) -> Plan:
+        uid = new_uid(self._inventory.uid_root)
+        return Plan(
+            sop_instance_uid=uid,
+            sequence=1 if head is None else head.sequence + 1,
+            # Above every cut ever planned: a cut once taken may not be taken for a later moment.
+            cut=max(self._chain.last_cut(), 0 if head is None else head.cut) + 1,
+            file=self.folder.place(uid, to_datetime(content, self._zone)),
+        )
+
+    def _cut(self, n: int, head: Manifest | None, content: int) -> int | None:
+        """Take the cut; the chain's start, None if its beginning is open."""
+        if self._policy.origin == "empty":
+            self._cuts.take(n, None)
+            return None
+        if head is not None:
+            self._cuts.take(n, head.scope_begin)
+            return head.scope_begin
+        if self._policy.start is not None:
+            self._cuts.take(n, self._policy.start)
+            return self._policy.start
+        oldest = self._cuts.take(n, None)
+        start = content if oldest is None else min(oldest, content)
+        # What was applied since with an older time belongs to n + 1 and counts as updated at the start.
+        self._cuts.set_start(start)
+        return start
+
+    # --- steps 5 and 6 -----------------------------------------------------------------------------------------
+
+    def _read_whole_slice(
+        self, plan: Plan, step: tiers.Step, head: Manifest | None, content: int, begin: int | None
+    ) -> Records:
+        for _ in range(_ATTEMPTS):
+            records = self._read_slice(plan, step, head, content)
+            lost = self._cuts.lost(plan.cut)
+            if not lost:
+                return records
+            log.warning("%d shards lost writes from before cut %d; reading the slice again", len(lost), plan.cut)
+            if self._cuts.wait_for(self._repository.watermark(), _WAIT, self._keep_lease):
+                break
+            self._cuts.take(plan.cut, begin)
+        raise LostWrites(f"repository {self._repository.name}: shards lost writes from before cut {plan.cut}")
+
+    def _read_slice(self, plan: Plan, step: tiers.Step, head: Manifest | None, content: int) -> Records:
+        return write_records(
+            self._studies,
+            (uid for _, uid in self._own(plan.cut, step)),
+            self._inventory.level,
+            # At or after Content Date/Time (C.38.1), and later than any in the chain before: the newest record wins.
+            max(content, 0 if head is None else head.last_item_time + 1),
+            self.folder.partial(plan.sop_instance_uid, "body"),
+            self.folder.partial(plan.sop_instance_uid, "revs"),
+            progress=self._tell,
+        )
+
+    def _tell(self, records: int) -> None:
+        self._keep_lease()
+        self._progress(records)
+
+    def _own(self, cut: int, step: tiers.Step) -> Iterator[slices.ShardedUid]:
+        if step.kind == "baseline":
+            return slices.everything(self._studies)
+        if step.kind == "rollup":
+            return slices.rolled_up(self._studies, cut, [self.folder.path / one.file for one in step.replaced])
+        return slices.changed(self._studies, cut)
+
+    # --- steps 7 to 12 -----------------------------------------------------------------------------------------
+
+    def _assemble(
+        self,
+        plan: Plan,
+        step: tiers.Step,
+        head: Manifest | None,
+        content: int,
+        status: str,
+        begin: int | None,
+        records: Records,
+    ) -> tuple[Written, Manifest]:
+        end = max(content, records.newest_update or 0, 0 if head is None else head.scope_end)
+        total = records.own + (step.kept[-1].total_records if step.kept else 0)
+        syntax = iod.TRANSFER_SYNTAXES[self._inventory.transfer_syntax]
+        uid = plan.sop_instance_uid
+        since = 0 if head is None else head.cut
+        heading = iod.Heading(
+            uid,
+            content,
+            (begin, end),
+            self._inventory.level,
+            _description(step, since, plan.cut, content),
+            self._below(step),
+        )
+        written = assemble(
+            self.folder.partial(uid, "dcm"),
+            iod.file_meta(uid, syntax),
+            iod.header(heading, self._inventory, self._zone) + iod.STUDIES_BEGIN,
+            self.folder.partial(uid, "body"),
+            iod.STUDIES_END + iod.trailer(status, records.own, total, self._inventory, self._software),
+            deflated=self._inventory.transfer_syntax == "DEFLATED",
+            each_block=self._keep_lease,
+        )
+        manifest = Manifest(
+            sop_instance_uid=uid,
+            repository=self._repository.name,
+            sequence=plan.sequence,
+            kind=step.kind,
+            tier=step.tier,
+            level=str(self._inventory.level),
+            status=status,
+            cut=plan.cut,
+            slice_from=since,
+            watermark=content,
+            scope_begin=begin,
+            scope_end=end,
+            last_item_time=records.last_item_time,
+            own_records=records.own,
+            total_records=total,
+            counts=records.counts,
+            incorporated=tuple(one.sop_instance_uid for one in step.kept[-1:]),
+            members=(*step.kept, Member(uid, plan.sequence, step.tier, plan.file, total)),
+            transfer_syntax_uid=syntax,
+            file=plan.file,
+            bytes=written.bytes,
+            sha256=written.sha256,
+            software=self._software,
+        )
+        return written, manifest
+
+    def _below(self, step: tiers.Step) -> list[Dataset]:
+        """The value of (0008,0422): the newest member that is kept, with a copy of its own."""
+        if not step.kept:
+            return []
+        newest = step.kept[-1]
+        with InventoryFile(self.folder.path / newest.file) as inventory:
+            below = inventory.header.get("IncorporatedInventoryInstanceSequence") or []
+        return [iod.reference(newest.sop_instance_uid, below)]
+
+    def _move_head(self, head: Manifest | None, manifest: Manifest) -> None:
+        self._chain.move_head(self._lease.token, 0 if head is None else head.sequence, manifest.to_json())
+        self.folder.write_head(manifest)
+
+    def _settle(self, plan: Plan) -> None:
+        path = self.folder.partial(plan.sop_instance_uid, "revs")
+        if not path.exists():
+            return  # lost with the disk cache of a machine that died: the studies stay owed and are written again
+        by_shard = groupby(read_revs(path), key=lambda written: self._studies.shard_of(written[0]))
+        for shard, written in by_shard:
+            for page in batches(written, _SETTLE_PAGE):
+                self._cuts.settle(plan.cut, plan.sequence, shard, page)
+
+    def _forget(self, plan: Plan) -> None:
+        self._chain.write_plan(self._lease.token, None)
+        self.folder.discard_partial(plan.sop_instance_uid)
+
+    def _keep_lease(self) -> None:
+        if monotonic() - self._kept > self._inventory.lease / 4:
+            self._lease.keep()
+            self._kept = monotonic()
+
+
+def new_uid(root: str) -> str:
+    """A SOP Instance UID that nobody ever had: a UUID under 2.25 (PS3.5 B.2), else random digits under the root."""
+    return f"2.25.{uuid4().int}" if root == "2.25" else str(generate_uid(prefix=root + "."))
+
+
+def _description(step: tiers.Step, since: int, cut: int, content: int) -> str:
+    """Inventory Instance Description: what of the scope this instance itself holds."""
+    until = f"up to cut {cut} ({to_iso(content)})"
+    if step.kind == "baseline":
+        return f"Baseline: every study of the repository {until}"
+    changed = f"studies changed after cut {since} {until}"
+    if step.kind == "rollup":
+        first, last = step.replaced[0].sequence, step.replaced[-1].sequence
+        return f"Rollup of tier {step.tier}: current records of studies in inventories {first} to {last}, and {changed}"
+    return f"Delta: {changed}"

@@ -1,0 +1,69 @@
+"""A stand-alone delta: the studies updated in a range, outside the chain. Its Scope is exactly that range."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import tzinfo
+from pathlib import Path
+
+from state.studies import ReadStudy, Studies
+from state.times import to_iso
+from writers import iod, slices
+from writers.files import Written, assemble
+from writers.policy import InventoryPolicy
+from writers.produce import new_uid
+from writers.records import Records, write_records
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Study Update DateTime from ``begin`` to ``end``, both inclusive, UTC microseconds; None: open."""
+
+    begin: int | None
+    end: int | None
+
+    def holds(self, read: ReadStudy) -> bool:
+        """Whether a study, as it was read, lies in the range: it may have been updated since it was listed."""
+        time = read.record.update_time
+        return (self.begin is None or time >= self.begin) and (self.end is None or time <= self.end)
+
+
+def write_standalone(
+    studies: Studies,
+    wanted: Range,
+    content: int,
+    output: Path,
+    policy: InventoryPolicy,
+    zone: tzinfo,
+    software: str,
+    progress: Callable[[int], None] = lambda records: None,
+) -> tuple[Written, Records]:
+    """Write the inventory to ``output``, replacing what stands there only when it is whole.
+
+    ``content`` is the watermark: every event up to it is in the state.
+    """
+    uid = new_uid(policy.uid_root)
+    body = output.with_name(f".{output.name}.body")
+    revs = output.with_name(f".{output.name}.revs")
+    try:
+        uids = (uid for _, uid in slices.updated(studies, wanted.begin, wanted.end))
+        records = write_records(
+            studies, uids, policy.level, content, body, revs, accept=wanted.holds, progress=progress
+        )
+        begin, end = (None if bound is None else to_iso(bound) for bound in (wanted.begin, wanted.end))
+        description = f"Stand-alone delta: studies updated from {begin or 'the beginning'} to {end or 'now'}"
+        heading = iod.Heading(uid, content, (wanted.begin, wanted.end), policy.level, description, [])
+        written = assemble(
+            output.with_name(f".{output.name}.part"),
+            iod.file_meta(uid, iod.TRANSFER_SYNTAXES[policy.transfer_syntax]),
+            iod.header(heading, policy, zone) + iod.STUDIES_BEGIN,
+            body,
+            iod.STUDIES_END + iod.trailer(iod.COMPLETE, records.own, records.own, policy, software),
+            deflated=policy.transfer_syntax == "DEFLATED",
+        )
+        written.path.replace(output)
+    finally:
+        body.unlink(missing_ok=True)
+        revs.unlink(missing_ok=True)
+    return written, records
