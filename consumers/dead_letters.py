@@ -1,7 +1,8 @@
 """Bad messages kept beside the stream: ``<topic>.dlq`` gets their bytes unchanged and headers that say why.
 
 A few bad messages must not stop a stream. But when most are bad, the sender is (a new version, a wrong topic), and
-going on would empty the topic into the dead letters: past a limit the consumer stops, and stays stopped until told to go on.
+going on would empty the topic into the dead letters: past a limit the consumer stops, until it is told
+to go on.
 """
 
 from __future__ import annotations

@@ -9,31 +9,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, TopicPartition
-from kafka.admin import ConfigResource, ConfigResourceType
+from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from kafka.structs import OffsetAndMetadata
 
-from consumers.errors import BrokerUnreachable, OffsetsLost, TopicUnusable
+from consumers.errors import OffsetsLost
 from consumers.policy import KafkaPolicy, RepositoryPolicy
-from state.repository import partition_field
+from consumers.topics import broker_errors, describe_topics
 
 log = logging.getLogger(__name__)
 
 _FETCH_BYTES: Final = 16 * 1024 * 1024  # of one partition in one fetch
-
-
-@dataclass(frozen=True, slots=True)
-class Topic:
-    """A topic as the broker describes it. ``id`` changes when it is deleted and made anew."""
-
-    name: str
-    id: str
-    partitions: int
-    compacted: bool
 
 
 class Position(NamedTuple):
@@ -48,9 +36,8 @@ class Source:
 
     def __init__(self, kafka: KafkaPolicy, repository: RepositoryPolicy) -> None:
         self._policy = kafka
-        self._where = ",".join(kafka.bootstrap_servers)
         self._timeout_ms = round(kafka.timeout * 1000)
-        self.topics = {topic.name: topic for topic in self._describe(repository.topics)}
+        self.topics = {topic.name: topic for topic in describe_topics(kafka, repository.topics)}
         with self._errors():
             self._consumer = KafkaConsumer(
                 bootstrap_servers=list(kafka.bootstrap_servers),
@@ -70,37 +57,9 @@ class Source:
             self._listener = _Listener(self._consumer)
             self._consumer.subscribe(list(self.topics), listener=self._listener)
 
-    def _describe(self, names: tuple[str, ...]) -> list[Topic]:
-        with self._errors():
-            admin = KafkaAdminClient(
-                bootstrap_servers=list(self._policy.bootstrap_servers),
-                bootstrap_timeout_ms=self._timeout_ms,
-            )
-            try:
-                found = admin.describe_topics(list(names))
-                present = [topic for topic in found if topic["error_code"] == 0]
-                missing = sorted(set(names) - {topic["name"] for topic in present})
-                if missing:
-                    raise TopicUnusable(
-                        f"no topic {', '.join(missing)} at {self._where}; create it, or publish to it first"
-                    )
-                resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
-                configs = admin.describe_configs(resources, config_filter="all")["topic"]
-            finally:
-                admin.close()
-        return [
-            Topic(
-                topic["name"],
-                str(topic["topic_id"]),
-                len(topic["partitions"]),
-                "compact" in _config(configs, topic["name"], "cleanup.policy"),
-            )
-            for topic in present
-        ]
-
     def field(self, partition: TopicPartition) -> str:
         """How the state names a partition."""
-        return partition_field(self.topics[partition.topic].id, partition.partition)
+        return self.topics[partition.topic].field(partition.partition)
 
     def take_assigned(self) -> list[TopicPartition]:
         """Partitions assigned since the last call; they stay paused until :meth:`start_at`."""
@@ -168,12 +127,11 @@ class Source:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except (OffsetOutOfRangeError, NoOffsetForPartitionError) as error:
-            raise OffsetsLost(f"Kafka at {self._where} no longer holds a wanted offset: {error}") from error
-        except KafkaError as error:
-            raise BrokerUnreachable(f"Kafka at {self._where} cannot be reached: {error}") from error
+        with broker_errors(self._policy):
+            try:
+                yield
+            except (OffsetOutOfRangeError, NoOffsetForPartitionError) as error:
+                raise OffsetsLost(f"Kafka no longer holds a wanted offset: {error}") from error
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python has no types
@@ -207,8 +165,3 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-pytho
     def take_revoked(self) -> list[TopicPartition]:
         taken, self._revoked = self._revoked, []
         return taken
-
-
-def _config(configs: Mapping[str, Any], topic: str, name: str) -> str:
-    """A topic's setting; empty if the broker does not tell (the embedded one does not)."""
-    return str(configs.get(topic, {}).get(name, {}).get("value", ""))

@@ -21,6 +21,8 @@ from stocktake.settings import Settings, SettingsError, load
 from writers.files import FolderUnusable
 
 COMMANDS: Final = (
+    "demo",
+    "run",
     "consume",
     "write",
     "publish",
@@ -32,6 +34,7 @@ COMMANDS: Final = (
     "verify",
     "resolve",
     "diff",
+    "status",
     "resume",
 )
 

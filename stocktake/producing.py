@@ -53,6 +53,6 @@ def _take(lease: Lease, patience: float) -> None:
         if time.monotonic() > deadline:
             raise CommandError(
                 Exit.FAULTS,
-                f"another writer of repository {lease.repository} is at work; stop it, or let it produce on its interval",
+                f"another writer of repository {lease.repository} is at work; stop it, or let it produce",
             )
         time.sleep(_AGAIN)

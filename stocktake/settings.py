@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -25,6 +25,7 @@ PREFIX: Final = "STOCKTAKE_"
 TEST_PREFIX: Final = "STOCKTAKE_TEST_"  # the test suite's own variables; see README
 DEFAULT_REPOSITORY: Final = "main"
 FORMATS: Final = ("auto", "native")
+EMBEDDED_SESSION_TIMEOUT: Final = 6  # seconds; the embedded broker's first join takes half of it
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
@@ -260,6 +261,20 @@ class Settings:
             if policy.name == name:
                 return policy
         raise SettingsError(f"no repository {name!r} is configured; there is: {names}")
+
+
+def with_servers(settings: Settings, bootstrap_servers: str, redis_url: str, inventory_dir: Path) -> Settings:
+    """The settings with other servers, for embedded ones; their inventories go to ``inventory_dir``."""
+    return replace(
+        settings,
+        kafka=replace(
+            settings.kafka,
+            bootstrap_servers=tuple(bootstrap_servers.split(",")),
+            session_timeout=float(EMBEDDED_SESSION_TIMEOUT),
+        ),
+        redis=replace(settings.redis, url=redis_url, username="", password=""),
+        inventory=replace(settings.inventory, dir=inventory_dir.resolve()),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,9 +37,11 @@ def verify(
 ) -> Iterator[Finding]:
     """What is wrong with the Inventory at ``path`` and with all that it incorporates.
 
-    Members are looked for below ``folders``, as ``load_tree`` does. ``zone`` is that of times without an
-    offset; with None the manifest's, and without that a Content Date and Time may mean any zone, so only what
-    is wrong in all of them is a finding. ``progress`` is called for each study record.
+    Members are looked for below ``folders``, as ``load_tree`` does. ``progress`` is called for each study record.
+
+    ``zone`` is that of times without an offset where a file states none. None: unknown; then a Content Date and Time is
+    the moment that the manifest tells (``watermark``) or, without one, may mean any zone, and only what is wrong in all
+    of them is a finding.
 
     Raises:
         OSError: a folder cannot be searched.

@@ -19,7 +19,10 @@ from stocktake.wiring import SOFTWARE, open_repository
 from writers.standalone import Range, write_standalone
 
 HELP: Final = "produce the chain's next delta now, or with --from or --to a stand-alone one"
-EXAMPLE: Final = "stocktake delta\nstocktake delta --from 2026-11-01T00:00:00Z --to 2026-11-30T23:59:59.999999Z --output november.dcm"
+EXAMPLE: Final = (
+    "stocktake delta\n"
+    "stocktake delta --from 2026-11-01T00:00:00Z --to 2026-11-30T23:59:59.999999Z --output november.dcm"
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

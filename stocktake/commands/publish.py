@@ -128,7 +128,7 @@ def _partitions(text: str) -> int:
 
 
 def _show_progress(sent: int) -> None:
-    print(f"\r{sent:,} events published", end="\r", file=sys.stderr, flush=True)
+    print(f"{sent:,} events published", end="\r", file=sys.stderr, flush=True)
 
 
 def _no_progress(sent: int) -> None:

@@ -50,7 +50,8 @@ def run(args: argparse.Namespace, settings: Settings) -> Exit:
         for (file, rule), count in found.items():
             if count > _SHOWN:
                 print(f"{file}: {rule}: {count - _SHOWN} more; --json tells all")
-        print(f"{found.total()} findings" if found else "no findings")
+        total = found.total()
+        print("no findings" if not total else "1 finding" if total == 1 else f"{total} findings")
     return Exit.FAULTS if found else Exit.DONE
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -76,10 +77,10 @@ def change(dataset: Dataset, attributes: dict[str, object]) -> None:
     """Set attributes by keyword; None takes one out."""
     with disable_value_validation():
         for keyword, value in attributes.items():
+            if keyword in dataset:
+                delattr(dataset, keyword)
             if value is not None:
                 setattr(dataset, keyword, value)
-            elif keyword in dataset:
-                delattr(dataset, keyword)
 
 
 def scope(begin: str = "", end: str = "20260102000000.000000+0000") -> list[Dataset]:
@@ -99,7 +100,7 @@ def reference(inventory: Dataset) -> Dataset:
     item.ReferencedSOPInstanceUID = inventory.SOPInstanceUID
     if inventory.IncorporatedInventoryInstanceSequence:
         item.IncorporatedInventoryInstanceSequence = [
-            pydicom.Dataset(part) for part in inventory.IncorporatedInventoryInstanceSequence
+            copy.deepcopy(part) for part in inventory.IncorporatedInventoryInstanceSequence
         ]
     return item
 
@@ -140,7 +141,7 @@ def undefined_lengths(dataset: Dataset, sequences: bool = True, items: bool = Tr
 def save(path: Path, made: Dataset, syntax: str = ExplicitVRLittleEndian) -> Path:
     """Write a DICOM file, without pydicom's opinion about the values."""
     made.file_meta = FileMetaDataset()
-    made.file_meta.MediaStorageSOPClassUID = made.get("SOPClassUID", INVENTORY_STORAGE)
+    made.file_meta.MediaStorageSOPClassUID = UID(made.get("SOPClassUID") or INVENTORY_STORAGE)
     made.file_meta.MediaStorageSOPInstanceUID = made.get("SOPInstanceUID", "1.2.3")
     made.file_meta.TransferSyntaxUID = UID(syntax)
     path.parent.mkdir(parents=True, exist_ok=True)

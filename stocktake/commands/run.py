@@ -1,0 +1,64 @@
+"""stocktake run: consumer and writer of every repository in one process."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from threading import Event as Flag
+from typing import Final
+
+from stocktake.embedded import EmbeddedServers
+from stocktake.exits import CommandError, Exit
+from stocktake.roles import CONFIG, Roles, consume, use_embedded, write
+from stocktake.settings import Settings
+from stocktake.signals import stop_on_signals
+
+HELP: Final = "consumer and writer of every repository in one process"
+EXAMPLE: Final = "stocktake run\nstocktake run --embedded --data ./stocktake-data"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--embedded",
+        action="store_true",
+        help="also start Valkey and a Kafka-compatible broker that keeps events in memory (default: use the settings')",
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=Path("stocktake-data"),
+        metavar="DIR",
+        help="with --embedded: folder of their data, logs and the inventories (default: %(default)s)",
+    )
+
+
+def run(args: argparse.Namespace, settings: Settings) -> Exit:
+    stop = stop_on_signals()
+    with ExitStack() as stack:
+        if args.embedded:
+            try:
+                servers = stack.enter_context(EmbeddedServers.start(args.data))
+            except OSError as error:
+                raise CommandError(Exit.USAGE, f"--data {args.data} cannot be used: {error}") from error
+            settings = use_embedded(settings, servers, args.data)
+            sys.stderr.write(
+                f"Kafka at {servers.bootstrap_servers}, Valkey at {servers.redis_url}; events stay in memory.\n"
+                f"In another terminal: stocktake publish FOLDER --config {args.data / CONFIG}\n"
+            )
+        _run_roles(settings, args.repository, stop)
+    return Exit.DONE
+
+
+def _run_roles(settings: Settings, repository: str | None, stop: Flag) -> None:
+    names = (
+        [one.name for one in settings.repositories] if repository is None else [settings.repository(repository).name]
+    )
+    roles = Roles(stop)
+    for name in names:
+        roles.start(f"consume-{name}", partial(consume, settings, name, stop))
+        roles.start(f"write-{name}", partial(write, settings, name, stop))
+    stop.wait()
+    roles.join()
