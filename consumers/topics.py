@@ -80,7 +80,40 @@ def last_offsets(policy: KafkaPolicy, names: Sequence[str]) -> dict[str, int]:
     Raises:
         TopicUnusable, BrokerUnreachable: as :func:`describe_topics`.
     """
-    topics = describe_topics(policy, names)
+    milliseconds = round(policy.timeout * 1000)
+    with _asking(policy, names) as (consumer, fields):
+        ends = consumer.end_offsets(list(fields), timeout_ms=milliseconds)
+    return {field: ends[partition] - 1 for partition, field in fields.items()}
+
+
+def offsets_before(policy: KafkaPolicy, names: Sequence[str], time: int | None) -> dict[str, int]:
+    """The last offset before the first record with a timestamp at or after ``time`` (UTC microseconds), by partition.
+
+    None: before the earliest record that the broker still holds.
+
+    Raises:
+        TopicUnusable, BrokerUnreachable: as :func:`describe_topics`.
+    """
+    milliseconds = round(policy.timeout * 1000)
+    with _asking(policy, names) as (consumer, fields):
+        if time is None:
+            firsts = consumer.beginning_offsets(list(fields), timeout_ms=milliseconds)
+        else:
+            wanted = dict.fromkeys(fields, max(0, time // 1000))
+            found = consumer.offsets_for_times(wanted, timeout_ms=milliseconds)
+            ends = consumer.end_offsets(list(fields), timeout_ms=milliseconds)
+            firsts = {one: ends[one] if found[one] is None else found[one].offset for one in fields}
+    return {field: firsts[partition] - 1 for partition, field in fields.items()}
+
+
+@contextmanager
+def _asking(policy: KafkaPolicy, names: Sequence[str]) -> Iterator[tuple[KafkaConsumer, dict[TopicPartition, str]]]:
+    """A consumer outside every group, and the topics' partitions with the state's names for them."""
+    fields = {
+        TopicPartition(topic.name, partition): topic.field(partition)
+        for topic in describe_topics(policy, names)
+        for partition in range(topic.partitions)
+    }
     with broker_errors(policy):
         consumer = KafkaConsumer(
             bootstrap_servers=list(policy.bootstrap_servers),
@@ -88,15 +121,9 @@ def last_offsets(policy: KafkaPolicy, names: Sequence[str]) -> dict[str, int]:
             metrics_enabled=False,
         )
         try:
-            fields = {
-                TopicPartition(topic.name, partition): topic.field(partition)
-                for topic in topics
-                for partition in range(topic.partitions)
-            }
-            ends = consumer.end_offsets(list(fields), timeout_ms=round(policy.timeout * 1000))
+            yield consumer, fields
         finally:
             consumer.close(autocommit=False)
-    return {field: ends[partition] - 1 for partition, field in fields.items()}
 
 
 def _config(configs: Mapping[str, Any], topic: str, name: str) -> str:

@@ -30,7 +30,7 @@ class Status:
     repository: str
     studies: int
     backlog: int
-    lag: int
+    lag: int | None
     watermark: str | None
     watermark_age: float | None
     held_back_by: tuple[str, ...]
@@ -46,13 +46,18 @@ class Status:
 _HEAD = ("sop_instance_uid", "sequence", "kind", "status", "watermark", "own_records", "total_records", "file")
 
 
-def status(repository: Repository, studies: Studies, chain: Chain, last_offsets: Mapping[str, int], now: int) -> Status:
-    """Put the status together. ``last_offsets`` are the broker's, by partition; ``now`` is UTC microseconds."""
+def status(
+    repository: Repository, studies: Studies, chain: Chain, last_offsets: Mapping[str, int] | None, now: int
+) -> Status:
+    """Put the status together. ``now`` is UTC microseconds.
+
+    ``last_offsets`` are the broker's, by partition; None if it was not asked: then no lag is known.
+    """
     progress = repository.progress()
     watermark = repository.watermark()
     head = chain.head()
     partitions = []
-    for partition, last in sorted(last_offsets.items()):
+    for partition, last in sorted((last_offsets or {}).items()):
         found = progress.get(partition)
         applied = NO_OFFSET if found is None else found.offset
         partitions.append(
@@ -64,7 +69,7 @@ def status(repository: Repository, studies: Studies, chain: Chain, last_offsets:
         repository=repository.name,
         studies=studies.count(),
         backlog=studies.owed(),
-        lag=sum(one.lag for one in partitions),
+        lag=None if last_offsets is None else sum(one.lag for one in partitions),
         watermark=None if watermark.time is None else to_iso(watermark.time),
         watermark_age=None if watermark.time is None else round((now - watermark.time) / MICROSECONDS, 3),
         held_back_by=watermark.missing,

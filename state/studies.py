@@ -162,6 +162,11 @@ class Studies:
                 pipeline.hget(keys.offsets, partition)
             return [NO_OFFSET if found is None else int(found) for found in pipeline.execute()]
 
+    def lower_offsets(self, partition: str, last: int) -> int:
+        """Let no shard's offset of a partition stand above ``last`` (-1: none); how many shards were lowered."""
+        calls = [ScriptCall("lower_offsets", [keys.offsets], [partition, last]) for keys in self._keys]
+        return sum(self._connection.call(calls))
+
     # --- the index ---------------------------------------------------------------------------------------------
 
     def count(self) -> int:

@@ -25,6 +25,7 @@ COMMANDS: Final = (
     "run",
     "consume",
     "write",
+    "serve",
     "publish",
     "simulate",
     "baseline",
@@ -35,6 +36,7 @@ COMMANDS: Final = (
     "resolve",
     "diff",
     "status",
+    "reset",
     "resume",
 )
 
@@ -112,7 +114,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _module(command: str) -> ModuleType:
-    return import_module(f"stocktake.commands.{command}")
+    # `import` is a word of Python's own and cannot name a module.
+    return import_module(f"stocktake.commands.{'import_tree' if command == 'import' else command}")
 
 
 def _log_to_stderr(settings: Settings) -> None:

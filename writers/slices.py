@@ -43,6 +43,9 @@ def rolled_up(studies: Studies, cut: int, replaced: Sequence[Path]) -> Iterator[
 
 
 def _listed(studies: Studies, path: Path) -> Iterator[ShardedUid]:
+    records = 0
     with InventoryFile(path) as inventory:
         for item in inventory.studies():
             yield studies.shard_of(item.study_instance_uid), item.study_instance_uid
+            records += 1
+        inventory.check_whole(records)

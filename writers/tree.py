@@ -64,6 +64,7 @@ class Tree:
 
 def find_members(folder: Path) -> dict[str, Path]:
     """The Inventories among the ``*.dcm`` files below a folder, by SOP Instance UID; other files are passed over.
+    Hidden folders and files are not searched.
 
     Only the File Meta Information is read. Of two files with one UID the first by path counts.
 
@@ -75,8 +76,8 @@ def find_members(folder: Path) -> dict[str, Path]:
         try:
             with path.open("rb") as file:
                 meta = read_file_meta(file)
-        except Malformed:
-            continue  # somebody else's file
+        except (Malformed, FileNotFoundError):
+            continue  # somebody else's file, or one that retention took since it was listed
         if meta.sop_class_uid == INVENTORY_STORAGE:
             found.setdefault(meta.sop_instance_uid, path)
     return found
@@ -199,7 +200,8 @@ def _dicom_files(folder: Path) -> Iterator[Path]:
         raise error
 
     for parent, folders, names in os.walk(folder, onerror=fail):
-        folders.sort()
+        # What is hidden is not published: a writer at work keeps its temporary files there.
+        folders[:] = sorted(each for each in folders if not each.startswith("."))
         for name in sorted(names):
-            if name.lower().endswith(".dcm"):
+            if name.lower().endswith(".dcm") and not name.startswith("."):
                 yield Path(parent, name)

@@ -46,9 +46,8 @@ def run(args: argparse.Namespace, settings: Settings) -> Exit:
     _empty(args.data)
     with EmbeddedServers.start(args.data) as servers:
         settings = use_embedded(settings, servers, args.data)
-        print(
-            f"Kafka-compatible broker at {servers.bootstrap_servers}, Valkey at {servers.redis_url}, data in {args.data}"
-        )
+        print(f"Kafka-compatible broker at {servers.bootstrap_servers}, Valkey at {servers.redis_url}")
+        print(f"Everything is kept in {args.data}")
         _play(settings, settings.repository(args.repository).name, args.studies, args.seed)
     print(f"\n{time.monotonic() - begun:.0f} seconds; the servers are stopped again.")
     return Exit.DONE

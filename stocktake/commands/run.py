@@ -1,4 +1,4 @@
-"""stocktake run: consumer and writer of every repository in one process."""
+"""stocktake run: consumer, writer and HTTP service in one process."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from typing import Final
 
 from stocktake.embedded import EmbeddedServers
 from stocktake.exits import CommandError, Exit
+from stocktake.http_service import serve
 from stocktake.roles import CONFIG, Roles, consume, use_embedded, write
 from stocktake.settings import Settings
 from stocktake.signals import stop_on_signals
 
-HELP: Final = "consumer and writer of every repository in one process"
+HELP: Final = "consumer, writer and HTTP service in one process"
 EXAMPLE: Final = "stocktake run\nstocktake run --embedded --data ./stocktake-data"
 
 
@@ -57,6 +58,7 @@ def _run_roles(settings: Settings, repository: str | None, stop: Flag) -> None:
         [one.name for one in settings.repositories] if repository is None else [settings.repository(repository).name]
     )
     roles = Roles(stop)
+    roles.start("serve", partial(serve, settings, names, stop))
     for name in names:
         roles.start(f"consume-{name}", partial(consume, settings, name, stop))
         roles.start(f"write-{name}", partial(write, settings, name, stop))

@@ -45,7 +45,8 @@ def _lines(found: Status) -> Iterator[str]:
         yield f"STOPPED      {found.stopped}"
     yield f"studies      {found.studies:,}"
     yield f"backlog      {found.backlog:,} studies changed since they were inventoried"
-    yield f"lag          {found.lag:,} messages in {len(found.partitions)} partitions"
+    if found.lag is not None:
+        yield f"lag          {found.lag:,} messages in {len(found.partitions)} partitions"
     for one in found.partitions:
         if one.lag:
             yield f"             {one.partition}: {one.lag:,} ({one.applied_offset} of {one.last_offset})"

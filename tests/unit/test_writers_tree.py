@@ -107,6 +107,13 @@ def test_files_that_are_no_inventories_are_passed_over(tmp_path: Path) -> None:
     assert find_members(tmp_path) == {"1.2.1": tmp_path / "a.dcm"}
 
 
+def test_what_a_writer_at_work_has_not_published_is_not_found(tmp_path: Path) -> None:
+    save(tmp_path / ".partial" / "1.2.1.dcm", inventory("1.2.1"))
+    save(tmp_path / "2026" / "1.2.1.dcm", inventory("1.2.1"))
+    save(tmp_path / ".1.2.2.dcm", inventory("1.2.2"))
+    assert find_members(tmp_path) == {"1.2.1": tmp_path / "2026" / "1.2.1.dcm"}
+
+
 def test_a_reference_without_a_uid_is_refused(tmp_path: Path) -> None:
     made = inventory("1.2.3", incorporates=[inventory("1.2.1")])
     del made.IncorporatedInventoryInstanceSequence[0].ReferencedSOPInstanceUID

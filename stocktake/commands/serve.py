@@ -1,0 +1,26 @@
+"""stocktake serve: health, metrics and status over HTTP."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Final
+
+from stocktake.exits import Exit
+from stocktake.http_service import serve
+from stocktake.settings import Settings
+from stocktake.signals import stop_on_signals
+
+HELP: Final = "health, metrics and status over HTTP"
+EXAMPLE: Final = "stocktake serve\ncurl http://127.0.0.1:8080/api/v1/repositories/main"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    del parser  # it listens where http.listen says
+
+
+def run(args: argparse.Namespace, settings: Settings) -> Exit:
+    names = [one.name for one in settings.repositories]
+    if args.repository is not None:
+        names = [settings.repository(args.repository).name]
+    serve(settings, names, stop_on_signals())
+    return Exit.DONE
