@@ -261,7 +261,9 @@ class Consumer:
 
     def _finish(self) -> None:
         """Move every shard's offset to what is applied, so that the next start reads nothing twice."""
-        self._publish(force=True)
-        positions = {one: position.next for one, position in self._source.positions().items()}
-        self._source.commit(positions, wait=self._policy.shutdown_timeout / 2)
-        self._report_counts()
+        try:
+            self._publish(force=True)
+            positions = {one: position.next for one, position in self._source.positions().items()}
+            self._source.commit(positions, wait=self._policy.shutdown_timeout / 2)
+        except (StateUnreachable, BrokerUnreachable) as error:
+            log.warning("ending without a last report, which loses nothing: %s", error)

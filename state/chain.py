@@ -78,16 +78,25 @@ class Cuts:
     def take(self, n: int, start: int | None) -> int | None:
         """Take cut ``n``: what is applied from now on belongs to ``n + 1``. May be called again for the same ``n``.
 
-        ``start`` is the chain's start where it is fixed; studies last updated before it count as updated then.
+        ``start`` is the chain's start; studies last updated before it count as updated then. None: it is open.
         Returns the oldest Study Update DateTime in the state, None if it holds no study.
         """
-        if start is not None:
+        if start is None:
+            self._open_start()
+        else:
             self.set_start(start)
         replies = self._connection.call(
             [ScriptCall("raise_generation", [keys.generation, keys.updated], [n + 1]) for keys in self._keys]
         )
         oldest = [int(float(reply)) for reply in replies if reply]
         return min(oldest) if oldest else None
+
+    def _open_start(self) -> None:
+        with self._connection.errors():
+            pipeline = self._connection.pipeline()
+            for keys in self._keys:
+                pipeline.delete(keys.start)
+            pipeline.execute()
 
     def set_start(self, start: int) -> int:
         """Fix the chain's start in every shard, and move older studies up to it; how many were moved."""

@@ -74,6 +74,16 @@ class Repository:
                     "change the setting back, or use another Redis database or repository name"
                 )
 
+    def set_whole(self) -> None:
+        """Record that the state holds every study of the repository, so that the chain's beginning may be open."""
+        with self._connection.errors():
+            self._connection.client.hset(self._keys.settings, "whole", "1")
+
+    def is_whole(self) -> bool:
+        """Whether the state is known to hold every study of the repository."""
+        with self._connection.errors():
+            return self._connection.client.hget(self._keys.settings, "whole") is not None
+
     def set_topics(self, topics: Mapping[str, tuple[str, int]]) -> None:
         """Say which topics the repository has: name -> (topic id, partitions). Replaces what was said before."""
         fields = {name: orjson.dumps({"id": id_, "partitions": count}) for name, (id_, count) in topics.items()}

@@ -13,21 +13,18 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 from state.attributes import Attribute
+from state.vr import BYTES, CHECKS
 
 Item: TypeAlias = "dict[str, Value]"
 Value: TypeAlias = "str | list[Item]"
 
-UID_PATTERN: Final = re.compile(r"[0-9]+(\.[0-9]+)*", re.ASCII)
-UID_LENGTH: Final = 64
-
-_BYTES: Final = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
+_CACHED_LENGTH: Final = 64  # characters; longer values seldom come twice
 
 
 class InvalidElement(ValueError):
@@ -40,14 +37,6 @@ class Repairs:
 
     repaired: int = 0
     emptied: int = 0
-
-
-def is_uid(text: object) -> bool:
-    """Whether ``text`` can stand as a UID: digits and dots, at most 64 characters (PS3.5 9.1).
-
-    A component with a leading zero is let pass: some devices make such UIDs, and the study would be lost otherwise.
-    """
-    return isinstance(text, str) and len(text) <= UID_LENGTH and UID_PATTERN.fullmatch(text) is not None
 
 
 def flat_item(dataset: Mapping[str, Any], allowed: Mapping[str, Attribute], repairs: Repairs) -> Item:
@@ -70,11 +59,11 @@ def flat_value(element: Any, attribute: Attribute, repairs: Repairs) -> Value:
     if type(element) is not dict:
         raise InvalidElement(f"{attribute.keyword} ({attribute.tag}) is not an object")
     vr = element.get("vr", attribute.vr)
-    if vr not in _CHECKS and vr not in _BYTES and vr != "SQ":
+    if type(vr) is not str or (vr not in CHECKS and vr not in BYTES and vr != "SQ"):
         raise InvalidElement(f"{attribute.keyword} ({attribute.tag}) has a VR unknown to DICOM")
     if (vr == "SQ") != (attribute.vr == "SQ") and vr != "UN":
         raise InvalidElement(f"{attribute.keyword} ({attribute.tag}) has VR {vr}; the standard says {attribute.vr}")
-    if attribute.vr in _BYTES:
+    if attribute.vr in BYTES:
         return _flat_bytes(element, repairs)
     values = element.get("Value")
     if values is None:
@@ -83,14 +72,18 @@ def flat_value(element: Any, attribute: Attribute, repairs: Repairs) -> Value:
         raise InvalidElement(f"Value of {attribute.keyword} ({attribute.tag}) is not a list")
     if attribute.vr == "SQ":
         return _flat_items(values, attribute, repairs)
-    flat = [_flat_text(value, attribute.vr, repairs) for value in values]
-    if len(flat) > 1 and attribute.vm == "1":
+    if len(values) == 1:
+        return _flat_text(values[0], attribute.vr, repairs)
+    if len(values) > 1 and attribute.vm == "1":
         repairs.emptied += 1  # which of the values would be the right one?
         return ""
-    return "\\".join(flat)
+    return "\\".join([_flat_text(value, attribute.vr, repairs) for value in values])
 
 
 def _flat_items(values: list[Any], attribute: Attribute, repairs: Repairs) -> Value:
+    if not attribute.children:
+        repairs.emptied += 1  # free content (Modified Attributes Sequence): not recorded yet
+        return []
     items = []
     for value in values:
         if type(value) is not dict:
@@ -124,14 +117,26 @@ def _flat_text(value: Any, vr: str, repairs: Repairs) -> str:
         text = _number_text(value)
     else:
         text = None
-    checked = None if text is None else _CHECKS[vr](text)
+    if text is None:
+        repairs.emptied += 1
+        return ""
+    checked, repaired = _check_cached(vr, text) if len(text) <= _CACHED_LENGTH else _check(vr, text)
     if checked is None:
         repairs.emptied += 1
         return ""
-    # Padding is no part of a value (PS3.5 6.2): taking it away is not a repair.
-    if text is not None and checked.strip(" ") != text.strip(" \x00"):
-        repairs.repaired += 1
+    repairs.repaired += repaired
     return checked
+
+
+def _check(vr: str, text: str) -> tuple[str | None, bool]:
+    """The text as its VR wants it, None if it cannot be had, and whether it was mended."""
+    checked = CHECKS[vr](text)
+    # Padding is no part of a value (PS3.5 6.2): taking it away is not a repair.
+    return checked, checked is not None and checked.strip(" ") != text.strip(" \x00")
+
+
+# What is said of a study and its series comes again with each of its instances.
+_check_cached = lru_cache(maxsize=1 << 16)(_check)
 
 
 def _joined_groups(value: Any) -> str | None:
@@ -152,178 +157,3 @@ def _number_text(value: float) -> str | None:
     if not math.isfinite(value):
         return None
     return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
-
-
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
-_TEXT_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]")  # LT, ST, UT may hold TAB, LF, FF and CR
-_DATE: Final = re.compile(r"(\d{4})([.\-/]?)(\d\d)\2(\d\d)", re.ASCII)
-_TIME: Final = re.compile(r"(\d\d)(?::?(\d\d)(?::?(\d\d)(\.\d+)?)?)?", re.ASCII)
-_INTEGER: Final = re.compile(r"[+-]?\d{1,12}", re.ASCII)
-_DT: Final = re.compile(r"\d{4}(\d\d){0,5}(\.\d{1,6})?([+-]\d{4})?", re.ASCII)
-
-
-def _short(limit: int) -> Callable[[str], str | None]:
-    def check(text: str) -> str | None:
-        text = text.strip(" \x00")
-        return None if len(text) > limit or _CONTROL.search(text) else text
-
-    return check
-
-
-def _long(limit: int) -> Callable[[str], str | None]:
-    def check(text: str) -> str | None:
-        text = text.rstrip(" \x00")
-        return None if len(text) > limit or _TEXT_CONTROL.search(text) else text
-
-    return check
-
-
-def _person_name(text: str) -> str | None:
-    text = text.strip(" \x00")
-    groups = text.split("=")
-    if len(groups) > 3 or _CONTROL.search(text):
-        return None
-    if any(len(group) > 64 or group.count("^") > 4 for group in groups):
-        return None
-    return text
-
-
-def _code_string(text: str) -> str | None:
-    text = text.strip(" \x00").upper()
-    return text if re.fullmatch(r"[A-Z0-9_ ]{0,16}", text) else None
-
-
-def _age(text: str) -> str | None:
-    text = text.strip(" \x00").upper()
-    return text if re.fullmatch(r"(\d{3}[DWMY])?", text, re.ASCII) else None
-
-
-def _date(text: str) -> str | None:
-    text = text.strip(" \x00")
-    if not text:
-        return ""
-    match = _DATE.fullmatch(text)
-    if match is None:
-        return None
-    year, _, month, day = match.groups()
-    try:
-        date(int(year), int(month), int(day))
-    except ValueError:
-        return None
-    return year + month + day
-
-
-def _time(text: str) -> str | None:
-    text = text.strip(" \x00")
-    if not text:
-        return ""
-    match = _TIME.fullmatch(text)
-    if match is None:
-        return None
-    hour, minute, second, fraction = match.groups()
-    if int(hour) > 23 or int(minute or 0) > 59 or int(second or 0) > 60:
-        return None
-    # Digits past the microsecond hold nothing that a TM could hold.
-    return hour + (minute or "") + (second or "") + (fraction or "")[:7]
-
-
-def _date_time(text: str) -> str | None:
-    text = text.strip(" \x00")
-    if not text:
-        return ""
-    if _DT.fullmatch(text):
-        digits = re.split(r"[.+-]", text)[0]
-        try:
-            datetime.strptime((digits + "0101000000"[len(digits) - 4 :])[:14], "%Y%m%d%H%M%S")
-        except ValueError:
-            return None
-        return text
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return moment.strftime("%Y%m%d%H%M%S.%f%z")[:26]
-
-
-def _uid(text: str) -> str | None:
-    text = text.strip(" \x00")
-    return text if not text or is_uid(text) else None
-
-
-def _integer_string(text: str) -> str | None:
-    text = text.strip(" \x00")
-    if not text:
-        return ""
-    if re.fullmatch(r"[+-]?\d+\.0*", text, re.ASCII):
-        text = text.partition(".")[0]
-    if not _INTEGER.fullmatch(text) or not -(2**31) <= int(text) < 2**31:
-        return None
-    return text
-
-
-def _decimal_string(text: str) -> str | None:
-    text = text.strip(" \x00")
-    if not text:
-        return ""
-    if not re.fullmatch(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", text, re.ASCII):
-        return None
-    if len(text) <= 16:
-        return text
-    # A float's shortest text can be longer than a DS may be; the ten digits kept are more than any device measures.
-    return f"{float(text):.10g}" if math.isfinite(float(text)) else None
-
-
-def _binary_integer(low: int, high: int) -> Callable[[str], str | None]:
-    def check(text: str) -> str | None:
-        text = text.strip()
-        if not re.fullmatch(r"[+-]?\d{1,20}", text, re.ASCII) or not low <= int(text) <= high:
-            return None
-        return str(int(text))
-
-    return check
-
-
-def _binary_float(text: str) -> str | None:
-    try:
-        return repr(float(text))
-    except ValueError:
-        return None
-
-
-def _attribute_tag(text: str) -> str | None:
-    return text.upper() if re.fullmatch(r"[0-9a-fA-F]{8}", text) else None
-
-
-def _uri(text: str) -> str | None:
-    text = text.strip(" \x00")
-    return None if re.search(r"[\x00-\x20\x7f-\x9f\\]", text) else text
-
-
-_CHECKS: Final[dict[str, Callable[[str], str | None]]] = {
-    "AE": _short(16),
-    "AS": _age,
-    "AT": _attribute_tag,
-    "CS": _code_string,
-    "DA": _date,
-    "DS": _decimal_string,
-    "DT": _date_time,
-    "FD": _binary_float,
-    "FL": _binary_float,
-    "IS": _integer_string,
-    "LO": _short(64),
-    "LT": _long(10_240),
-    "PN": _person_name,
-    "SH": _short(16),
-    "SL": _binary_integer(-(2**31), 2**31 - 1),
-    "SS": _binary_integer(-(2**15), 2**15 - 1),
-    "ST": _long(1024),
-    "SV": _binary_integer(-(2**63), 2**63 - 1),
-    "TM": _time,
-    "UC": _short(2**20),
-    "UI": _uid,
-    "UL": _binary_integer(0, 2**32 - 1),
-    "UR": _uri,
-    "US": _binary_integer(0, 2**16 - 1),
-    "UT": _long(2**20),
-    "UV": _binary_integer(0, 2**64 - 1),
-}

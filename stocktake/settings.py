@@ -13,12 +13,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 from consumers.policy import ConsumerPolicy, KafkaPolicy, RepositoryPolicy
-from state.attributes import Level
 from state.policy import RedisPolicy, StatePolicy
-from state.times import parse_time
+from stocktake import setting_values as kinds
 from writers.policy import ChainPolicy, InventoryPolicy
 
 PREFIX: Final = "STOCKTAKE_"
@@ -27,8 +25,6 @@ DEFAULT_REPOSITORY: Final = "main"
 FORMATS: Final = ("auto", "native")
 EMBEDDED_SESSION_TIMEOUT: Final = 6  # seconds; the embedded broker's first join takes half of it
 
-_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
 _NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -52,166 +48,68 @@ class Setting:
         return PREFIX + self.name.upper().replace(".", "__")
 
 
-def _text(value: str) -> str:
-    return value
-
-
-def _required_text(value: str) -> str:
-    if not value.strip():
-        raise ValueError("a text that is not empty")
-    return value
-
-
-def _listing(value: str) -> tuple[str, ...]:
-    items = tuple(part.strip() for part in value.split(",") if part.strip())
-    if not items:
-        raise ValueError("one or more names separated by commas")
-    return items
-
-
-def _duration(value: str) -> float:
-    match = _DURATION.fullmatch(value.strip())
-    if match is None or float(match[1]) <= 0:
-        raise ValueError('a duration above zero such as "500ms", "30s", "5m", "2h" or "1d"')
-    return float(match[1]) * _UNITS[match[2] or "s"]
-
-
-def _delay(value: str) -> float:
-    return 0.0 if value.strip() in {"0", "0s"} else _duration(value)
-
-
-def _integer(low: int, high: int) -> Callable[[str], int]:
-    def parse(value: str) -> int:
-        try:
-            number = int(value)
-        except ValueError:
-            number = low - 1
-        if not low <= number <= high:
-            raise ValueError(f"a whole number from {low} to {high}")
-        return number
-
-    return parse
-
-
-def _fraction(value: str) -> float:
-    try:
-        number = float(value)
-    except ValueError:
-        number = -1.0
-    if not 0 < number <= 1:
-        raise ValueError("a number above 0 and up to 1")
-    return number
-
-
-def _choice(*allowed: str) -> Callable[[str], str]:
-    def parse(value: str) -> str:
-        if value not in allowed:
-            raise ValueError("one of " + ", ".join(allowed))
-        return value
-
-    return parse
-
-
-def _flag(value: str) -> bool:
-    if value.lower() not in {"true", "false"}:
-        raise ValueError("true or false")
-    return value.lower() == "true"
-
-
-def _level(value: str) -> Level:
-    return Level(_choice(Level.STUDY, Level.SERIES, Level.INSTANCE)(value))
-
-
-def _moment(value: str) -> int | None:
-    if not value:
-        return None
-    try:
-        return parse_time(value)
-    except ValueError:
-        raise ValueError('empty, or a time such as "2026-01-31T00:00:00+01:00"') from None
-
-
-def _listen(value: str) -> tuple[str, int]:
-    host, _, port = value.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise ValueError('HOST:PORT such as "127.0.0.1:8080"')
-    return host.strip("[]"), int(port)
-
-
-def _zone(value: str) -> str:
-    try:
-        ZoneInfo(value)
-    except (OSError, ValueError):
-        raise ValueError('an IANA time zone such as "Europe/Berlin"') from None
-    return value
-
-
-def _uid_root(value: str) -> str:
-    if not re.fullmatch(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+", value) or len(value) > 32:
-        raise ValueError('a UID root of at most 32 characters such as "2.25" or "1.2.826.0.1.3680043.10.999"')
-    return value
-
-
 SETTINGS: Final = (
-    Setting("kafka.bootstrap_servers", "127.0.0.1:9092", "Kafka brokers, HOST:PORT, comma-separated", _listing),
-    Setting("kafka.group_id", "stocktake", "consumer group; each repository adds its name", _required_text),
-    Setting("kafka.session_timeout", "45s", "a consumer unheard of for so long loses its partitions", _duration),
-    Setting("kafka.max_poll_records", "5000", "events taken in one batch at most", _integer(1, 1_000_000)),
-    Setting("kafka.timeout", "30s", "give up on an unreachable broker after this", _duration),
-    Setting("redis.url", "redis://127.0.0.1:6379/0", "Redis or Valkey server", _required_text, secret=True),
-    Setting("redis.username", "", "ACL user; wins over the one in redis.url", _text),
-    Setting("redis.password", "", "password; wins over the one in redis.url", _text, secret=True),
-    Setting("redis.timeout", "5s", "give up on a command or connection after this", _duration),
-    Setting("state.shards", "64", "hash slots a repository's state uses; fixed when made", _integer(1, 4096)),
-    Setting("consumer.max_clock_skew", "5m", "an event's time further ahead of its record is replaced", _delay),
-    Setting("consumer.max_out_of_order", "5s", "how late an event may come and still be in its cut", _delay),
-    Setting("consumer.dlq_limit", "0.1", "share of bad messages at which the consumer stops", _fraction),
-    Setting("consumer.dlq_window", "1000", "latest messages that the limit looks at", _integer(1, 1_000_000)),
-    Setting("consumer.watermark_interval", "1s", "how often progress is published", _duration),
-    Setting("consumer.shutdown_timeout", "20s", "time to finish after SIGTERM", _duration),
+    Setting("kafka.bootstrap_servers", "127.0.0.1:9092", "Kafka brokers, HOST:PORT, comma-separated", kinds.listing),
+    Setting("kafka.group_id", "stocktake", "consumer group; each repository adds its name", kinds.required_text),
+    Setting("kafka.session_timeout", "45s", "a consumer unheard of for so long loses its partitions", kinds.duration),
+    Setting("kafka.max_poll_records", "5000", "events taken in one batch at most", kinds.integer(1, 1_000_000)),
+    Setting("kafka.timeout", "30s", "give up on an unreachable broker after this", kinds.duration),
+    Setting("redis.url", "redis://127.0.0.1:6379/0", "Redis or Valkey server", kinds.required_text, secret=True),
+    Setting("redis.username", "", "ACL user; wins over the one in redis.url", kinds.text),
+    Setting("redis.password", "", "password; wins over the one in redis.url", kinds.text, secret=True),
+    Setting("redis.timeout", "5s", "give up on a command or connection after this", kinds.duration),
+    Setting("state.shards", "64", "hash slots a repository's state uses; fixed when made", kinds.integer(1, 4096)),
+    Setting("consumer.max_clock_skew", "5m", "an event's time further ahead of its record is replaced", kinds.delay),
+    Setting("consumer.max_out_of_order", "5s", "how late an event may come and still be in its cut", kinds.delay),
+    Setting("consumer.dlq_limit", "0.1", "share of bad messages at which the consumer stops", kinds.fraction),
+    Setting("consumer.dlq_window", "1000", "latest messages that the limit looks at", kinds.integer(1, 1_000_000)),
+    Setting("consumer.watermark_interval", "1s", "how often progress is published", kinds.duration),
+    Setting("consumer.shutdown_timeout", "20s", "time to finish after SIGTERM", kinds.duration),
     Setting(
         "inventory.dir",
         "inventories",
         "folder of the inventory files",
-        lambda value: Path(_required_text(value)),
+        lambda value: Path(kinds.required_text(value)),
     ),
-    Setting("inventory.level", "INSTANCE", "STUDY, SERIES or INSTANCE; fixed for a chain", _level),
-    Setting("inventory.interval", "5m", "a delta is written this often", _duration),
+    Setting("inventory.level", "INSTANCE", "STUDY, SERIES or INSTANCE; fixed for a chain", kinds.level),
+    Setting("inventory.interval", "5m", "a delta is written this often", kinds.duration),
     Setting(
         "inventory.transfer_syntax",
         "EXPLICIT",
         "EXPLICIT or DEFLATED (little endian)",
-        _choice("EXPLICIT", "DEFLATED"),
+        kinds.choice("EXPLICIT", "DEFLATED"),
     ),
-    Setting("inventory.write_empty", "true", "write a delta also when nothing changed", _flag),
-    Setting("inventory.write_timezone", "false", "write Timezone Offset From UTC (0008,0201)", _flag),
-    Setting("inventory.purpose", "", "Inventory Purpose (0008,0401)", _text),
-    Setting("inventory.manufacturer", "Stocktake", "Manufacturer (0008,0070)", _text),
-    Setting("inventory.institution_name", "", "Institution Name (0008,0080); empty: left out", _text),
-    Setting("inventory.station_name", "", "Station Name (0008,1010); empty: left out", _text),
-    Setting("inventory.uid_root", "2.25", "root of new SOP Instance UIDs", _uid_root),
-    Setting("inventory.lease", "30s", "a writer unheard of for so long is replaced", _duration),
-    Setting("chain.start", "", "the chain's first moment; empty: oldest update time at the first cut", _moment),
+    Setting("inventory.write_empty", "true", "write a delta also when nothing changed", kinds.flag),
+    Setting("inventory.write_timezone", "false", "write Timezone Offset From UTC (0008,0201)", kinds.flag),
+    Setting("inventory.purpose", "", "Inventory Purpose (0008,0401)", kinds.text),
+    Setting("inventory.manufacturer", "Stocktake", "Manufacturer (0008,0070)", kinds.text),
+    Setting("inventory.institution_name", "", "Institution Name (0008,0080); empty: left out", kinds.text),
+    Setting("inventory.station_name", "", "Station Name (0008,1010); empty: left out", kinds.text),
+    Setting("inventory.uid_root", "2.25", "root of new SOP Instance UIDs", kinds.uid_root),
+    Setting("inventory.lease", "30s", "a writer unheard of for so long is replaced", kinds.duration),
+    Setting("chain.start", "", "the chain's first moment; empty: oldest update time at the first cut", kinds.moment),
     Setting(
         "chain.origin",
         "unknown",
         "empty: the archive is followed from its first day",
-        _choice("unknown", "empty"),
+        kinds.choice("unknown", "empty"),
     ),
-    Setting("chain.rollup_fanout", "8", "deltas of one tier that a rollup replaces", _integer(2, 1000)),
-    Setting("http.listen", "127.0.0.1:8080", "HOST:PORT of the HTTP service", _listen),
-    Setting("log.level", "INFO", "DEBUG, INFO, WARNING or ERROR", _choice("DEBUG", "INFO", "WARNING", "ERROR")),
+    Setting("chain.rollup_fanout", "8", "deltas of one tier that a rollup replaces", kinds.integer(2, 1000)),
+    Setting("http.listen", "127.0.0.1:8080", "HOST:PORT of the HTTP service", kinds.listen),
+    Setting("log.level", "INFO", "DEBUG, INFO, WARNING or ERROR", kinds.choice("DEBUG", "INFO", "WARNING", "ERROR")),
 )
 
 REPOSITORY_SETTINGS: Final = (
-    Setting("repositories.<name>.topics", "stocktake.<name>.events", "topics to follow, comma-separated", _listing),
+    Setting(
+        "repositories.<name>.topics", "stocktake.<name>.events", "topics to follow, comma-separated", kinds.listing
+    ),
     Setting(
         "repositories.<name>.format",
         "auto",
         "format of its events: " + " or ".join(FORMATS),
-        _choice(*FORMATS),
+        kinds.choice(*FORMATS),
     ),
-    Setting("repositories.<name>.timezone", "UTC", "zone of its times without offset and of Content Date", _zone),
+    Setting("repositories.<name>.timezone", "UTC", "zone of its times without offset and of Content Date", kinds.zone),
 )
 
 _TABLE: Final = {setting.name: setting for setting in SETTINGS}

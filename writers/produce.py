@@ -127,8 +127,7 @@ class Producer:
         on_disk = self.folder.head()
         redis_sequence = 0 if in_redis is None else in_redis.sequence
         if on_disk is not None and on_disk.sequence > redis_sequence:
-            if on_disk.repository != self._repository.name:
-                raise FolderUnusable(f"{self.folder.path}: head.json belongs to repository {on_disk.repository}")
+            self._refuse_foreign(on_disk)
             log.warning(
                 "head.json is at sequence %d, Redis at %d: going on from head.json", on_disk.sequence, redis_sequence
             )
@@ -137,6 +136,13 @@ class Producer:
         if in_redis is not None:
             self.folder.write_head(in_redis)
         return in_redis
+
+    def _refuse_foreign(self, head: Manifest) -> None:
+        if (head.repository, head.level) != (self._repository.name, str(self._inventory.level)):
+            raise FolderUnusable(
+                f"{self.folder.path}: head.json is of repository {head.repository} at level {head.level}, the settings "
+                f"say {self._repository.name} at level {self._inventory.level}; set inventory.dir to another folder"
+            )
 
     # --- steps 2 to 12 -----------------------------------------------------------------------------------------
 
@@ -151,9 +157,16 @@ class Producer:
 
         Raises:
             NoWatermark: no cut can be taken now.
+            FolderUnusable: the folder cannot be written; nothing is lost, the next try begins anew.
             Fenced: another writer has the lease.
             LostWrites: a shard lost writes and did not get them back; the next try begins anew.
         """
+        try:
+            return self._produce(kind, force=force)
+        except OSError as error:
+            raise FolderUnusable(f"{self.folder.path} cannot be written: {error}") from error
+
+    def _produce(self, kind: str, *, force: bool) -> Manifest:
         head = self.recover()  # 1.
         step = self._step(kind, head)
         content, status = self._watermark(head, force=force)  # 2.
@@ -216,7 +229,7 @@ class Producer:
 
     def _cut(self, n: int, head: Manifest | None, content: int) -> int | None:
         """Take the cut; the chain's start, None if its beginning is open."""
-        if self._policy.origin == "empty":
+        if self._policy.origin == "empty" or self._repository.is_whole():
             self._cuts.take(n, None)
             return None
         if head is not None:

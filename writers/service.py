@@ -9,6 +9,7 @@ from typing import Final
 
 from state.chain import Lease
 from state.errors import Fenced, StateUnreachable
+from writers.files import FolderUnusable
 from writers.policy import InventoryPolicy
 from writers.produce import LostWrites, NoWatermark, Producer
 
@@ -44,6 +45,8 @@ class WriterService:
                 due = monotonic() + min(_SOON, self._policy.interval)
             except StateUnreachable as error:
                 self._say(f"{error}; waiting for it")
+            except FolderUnusable as error:
+                self._say(f"{error}; trying again")
             stop.wait(min(_SOON, self._policy.lease / 4, max(0.05, due - monotonic()) if self._leading else _SOON))
         if self._leading:
             self._lease.release()

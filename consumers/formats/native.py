@@ -32,10 +32,12 @@ from state.attributes import (
     recordable,
 )
 from state.times import MICROSECONDS, parse_time
-from state.values import InvalidElement, Item, Repairs, flat_item, is_uid
+from state.values import InvalidElement, Item, Repairs, flat_value
+from state.vr import is_uid
 
 _DEPTH: Final = {Level.STUDY: 0, Level.SERIES: 1, Level.INSTANCE: 2}
 _UIDS: Final = ((STUDY_INSTANCE_UID, "Study"), (SERIES_INSTANCE_UID, "Series"), (SOP_INSTANCE_UID, "SOP"))
+_EARLIEST: Final = parse_time("1900-01-01T00:00:00+00:00")  # Redis keeps later times to the microsecond
 _REASON: Final = {  # a code as PS3.3 Table 8.8-1 has it; keyword -> tag
     "CodeValue": "00080100",
     "CodingSchemeDesignator": "00080102",
@@ -99,6 +101,8 @@ class NativeFormat:
             time = parse_time(text, self._zone)
         except ValueError:
             raise BadEvent("time is neither ISO 8601 nor a DICOM DT") from None
+        if time < _EARLIEST:
+            raise BadEvent("time lies before 1900")
         if time > timestamp + self._skew:
             self._counts["times_ahead"] += 1
             return timestamp
@@ -152,22 +156,29 @@ def _uids(dataset: Mapping[str, Any], level: Level) -> list[str]:
 
 
 @cache
-def _allowed(event_level: Level, level: Level) -> dict[str, Attribute]:
-    """What a data set of an event may say of ``level``: an attribute known at several levels belongs to the event's."""
-    allowed = recordable(level)
-    if level is event_level:
-        return allowed
-    return {tag: attribute for tag, attribute in allowed.items() if tag not in recordable(event_level)}
+def _allowed(event_level: Level) -> dict[str, tuple[int, Attribute]]:
+    """What a data set of an event may say, and of which level (0: study); what is known at several is the event's."""
+    allowed: dict[str, tuple[int, Attribute]] = {}
+    for level, depth in _DEPTH.items():
+        if depth <= _DEPTH[event_level]:
+            of_level = {tag: (depth, attribute) for tag, attribute in recordable(level).items()}
+            allowed = allowed | of_level if level is event_level else of_level | allowed
+    return allowed
 
 
 def _entity(dataset: Mapping[str, Any], level: Level, uids: list[str], repairs: Repairs) -> Entity:
+    items: tuple[Item, Item, Item] = ({}, {}, {})
+    allowed = _allowed(level)
+    for tag, element in dataset.items():
+        found = allowed.get(tag)
+        if found is not None and element is not None:
+            depth, attribute = found
+            items[depth][tag] = flat_value(element, attribute, repairs)
     depth = _DEPTH[level]
     return Entity(
-        series_instance_uid=uids[1] if depth > 0 else None,
-        sop_instance_uid=uids[2] if depth > 1 else None,
-        study=flat_item(dataset, _allowed(level, Level.STUDY), repairs),
-        series=flat_item(dataset, _allowed(level, Level.SERIES), repairs) if depth > 0 else {},
-        instance=flat_item(dataset, _allowed(level, Level.INSTANCE), repairs) if depth > 1 else {},
+        uids[1] if depth > 0 else None,
+        uids[2] if depth > 1 else None,
+        *items,
         expected_series=_count(dataset.get(NUMBER_OF_STUDY_RELATED_SERIES)),
         expected_instances=_count(dataset.get(NUMBER_OF_STUDY_RELATED_INSTANCES)),
     )

@@ -1,17 +1,18 @@
--- Publishes how far one partition is applied. The watermark never goes back.
+-- Publishes how far one partition is applied. Neither the watermark nor the offset that it stands for goes back: an
+-- owner of the partition that was replaced may still publish, and events may be applied again on purpose.
 --
 -- KEYS  1 watermarks
 -- ARGV  1 field `<topic id>:<partition>`   2 watermark (UTC microseconds)   3 last offset applied   4 clock
--- Reply the watermark now in force
+-- Reply the progress now in force, as JSON
 
+local watermark, offset, asked = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local found = redis.call("HGET", KEYS[1], ARGV[1])
-local watermark = tonumber(ARGV[2])
 if found then
   local before = cjson.decode(found)
-  if before.watermark > watermark then
-    watermark = before.watermark
-  end
+  watermark = math.max(watermark, before.watermark)
+  offset = math.max(offset, before.offset)
+  asked = math.max(asked, before.asked)
 end
-local text = string.format('{"watermark":%.0f,"offset":%s,"asked":%s}', watermark, ARGV[3], ARGV[4])
+local text = string.format('{"watermark":%.0f,"offset":%.0f,"asked":%.0f}', watermark, offset, asked)
 redis.call("HSET", KEYS[1], ARGV[1], text)
 return text

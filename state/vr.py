@@ -1,0 +1,199 @@
+"""The Value Representations: each check takes a text and returns it as its VR wants it, or None (PS3.5 Table 6.2-1).
+
+Padding is taken away. What can be put right with certainty is; what cannot is None, never a guess or a cut value.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from datetime import date, datetime
+from typing import Final
+
+UID_PATTERN: Final = re.compile(r"[0-9]+(\.[0-9]+)*", re.ASCII)
+UID_LENGTH: Final = 64
+BYTES: Final = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
+
+
+def is_uid(text: object) -> bool:
+    """Whether ``text`` can stand as a UID: digits and dots, at most 64 characters (PS3.5 9.1).
+
+    A component with a leading zero is let pass: some devices make such UIDs, and the study would be lost otherwise.
+    """
+    return isinstance(text, str) and len(text) <= UID_LENGTH and UID_PATTERN.fullmatch(text) is not None
+
+
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
+_TEXT_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]")  # LT, ST, UT may hold TAB, LF, FF and CR
+_DATE: Final = re.compile(r"(\d{4})([.\-/]?)(\d\d)\2(\d\d)", re.ASCII)
+_TIME: Final = re.compile(r"(\d\d)(?::?(\d\d)(?::?(\d\d)(\.\d+)?)?)?", re.ASCII)
+_INTEGER: Final = re.compile(r"[+-]?\d{1,12}", re.ASCII)
+_DT: Final = re.compile(r"\d{4}(\d\d){0,5}(\.\d{1,6})?([+-]\d{4})?", re.ASCII)
+
+
+def _short(limit: int) -> Callable[[str], str | None]:
+    def check(text: str) -> str | None:
+        text = text.strip(" \x00")
+        return None if len(text) > limit or _CONTROL.search(text) else text
+
+    return check
+
+
+def _long(limit: int) -> Callable[[str], str | None]:
+    def check(text: str) -> str | None:
+        text = text.rstrip(" \x00")
+        return None if len(text) > limit or _TEXT_CONTROL.search(text) else text
+
+    return check
+
+
+def _person_name(text: str) -> str | None:
+    text = text.strip(" \x00")
+    groups = text.split("=")
+    if len(groups) > 3 or _CONTROL.search(text):
+        return None
+    if any(len(group) > 64 or group.count("^") > 4 for group in groups):
+        return None
+    return text
+
+
+def _code_string(text: str) -> str | None:
+    text = text.strip(" \x00").upper()
+    return text if re.fullmatch(r"[A-Z0-9_ ]{0,16}", text) else None
+
+
+def _age(text: str) -> str | None:
+    text = text.strip(" \x00").upper()
+    return text if re.fullmatch(r"(\d{3}[DWMY])?", text, re.ASCII) else None
+
+
+def _date(text: str) -> str | None:
+    text = text.strip(" \x00")
+    if not text:
+        return ""
+    match = _DATE.fullmatch(text)
+    if match is None:
+        return None
+    year, _, month, day = match.groups()
+    try:
+        date(int(year), int(month), int(day))
+    except ValueError:
+        return None
+    return year + month + day
+
+
+def _time(text: str) -> str | None:
+    text = text.strip(" \x00")
+    if not text:
+        return ""
+    match = _TIME.fullmatch(text)
+    if match is None:
+        return None
+    hour, minute, second, fraction = match.groups()
+    if int(hour) > 23 or int(minute or 0) > 59 or int(second or 0) > 60:
+        return None
+    # Digits past the microsecond hold nothing that a TM could hold.
+    return hour + (minute or "") + (second or "") + (fraction or "")[:7]
+
+
+def _date_time(text: str) -> str | None:
+    text = text.strip(" \x00")
+    if not text:
+        return ""
+    if _DT.fullmatch(text):
+        digits = re.split(r"[.+-]", text)[0]
+        try:
+            datetime.strptime((digits + "0101000000"[len(digits) - 4 :])[:14], "%Y%m%d%H%M%S")
+        except ValueError:
+            return None
+        return text
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment.strftime("%Y%m%d%H%M%S.%f%z")[:26]
+
+
+def _uid(text: str) -> str | None:
+    text = text.strip(" \x00")
+    return text if not text or is_uid(text) else None
+
+
+def _integer_string(text: str) -> str | None:
+    text = text.strip(" \x00")
+    if not text:
+        return ""
+    if re.fullmatch(r"[+-]?\d+\.0*", text, re.ASCII):
+        text = text.partition(".")[0]
+    if not _INTEGER.fullmatch(text) or not -(2**31) <= int(text) < 2**31:
+        return None
+    return text
+
+
+def _decimal_string(text: str) -> str | None:
+    text = text.strip(" \x00")
+    if not text:
+        return ""
+    if not re.fullmatch(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", text, re.ASCII):
+        return None
+    if len(text) <= 16:
+        return text
+    # A float's shortest text can be longer than a DS may be; the ten digits kept are more than any device measures.
+    return f"{float(text):.10g}" if math.isfinite(float(text)) else None
+
+
+def _binary_integer(low: int, high: int) -> Callable[[str], str | None]:
+    def check(text: str) -> str | None:
+        text = text.strip()
+        if not re.fullmatch(r"[+-]?\d{1,20}", text, re.ASCII) or not low <= int(text) <= high:
+            return None
+        return str(int(text))
+
+    return check
+
+
+def _binary_float(text: str) -> str | None:
+    try:
+        return repr(float(text))
+    except ValueError:
+        return None
+
+
+def _attribute_tag(text: str) -> str | None:
+    return text.upper() if re.fullmatch(r"[0-9a-fA-F]{8}", text) else None
+
+
+def _uri(text: str) -> str | None:
+    text = text.strip(" \x00")
+    return None if re.search(r"[\x00-\x20\x7f-\x9f\\]", text) else text
+
+
+CHECKS: Final[dict[str, Callable[[str], str | None]]] = {
+    "AE": _short(16),
+    "AS": _age,
+    "AT": _attribute_tag,
+    "CS": _code_string,
+    "DA": _date,
+    "DS": _decimal_string,
+    "DT": _date_time,
+    "FD": _binary_float,
+    "FL": _binary_float,
+    "IS": _integer_string,
+    "LO": _short(64),
+    "LT": _long(10_240),
+    "PN": _person_name,
+    "SH": _short(16),
+    "SL": _binary_integer(-(2**31), 2**31 - 1),
+    "SS": _binary_integer(-(2**15), 2**15 - 1),
+    "ST": _long(1024),
+    "SV": _binary_integer(-(2**63), 2**63 - 1),
+    "TM": _time,
+    "UC": _short(2**20),
+    "UI": _uid,
+    "UL": _binary_integer(0, 2**32 - 1),
+    "UR": _uri,
+    "US": _binary_integer(0, 2**16 - 1),
+    "UT": _long(2**20),
+    "UV": _binary_integer(0, 2**64 - 1),
+}

@@ -1,0 +1,117 @@
+"""The kinds of values that settings have: each function reads one from its text, or says what is expected.
+
+All raise ValueError whose text is the end of "... is not valid; expected ...".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from state.attributes import Level
+from state.times import parse_time
+
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
+
+
+def text(value: str) -> str:
+    return value
+
+
+def required_text(value: str) -> str:
+    if not value.strip():
+        raise ValueError("a text that is not empty")
+    return value
+
+
+def listing(value: str) -> tuple[str, ...]:
+    items = tuple(part.strip() for part in value.split(",") if part.strip())
+    if not items:
+        raise ValueError("one or more names separated by commas")
+    return items
+
+
+def duration(value: str) -> float:
+    match = _DURATION.fullmatch(value.strip())
+    if match is None or float(match[1]) <= 0:
+        raise ValueError('a duration above zero such as "500ms", "30s", "5m", "2h" or "1d"')
+    return float(match[1]) * _UNITS[match[2] or "s"]
+
+
+def delay(value: str) -> float:
+    return 0.0 if value.strip() in {"0", "0s"} else duration(value)
+
+
+def integer(low: int, high: int) -> Callable[[str], int]:
+    def parse(value: str) -> int:
+        try:
+            number = int(value)
+        except ValueError:
+            number = low - 1
+        if not low <= number <= high:
+            raise ValueError(f"a whole number from {low} to {high}")
+        return number
+
+    return parse
+
+
+def fraction(value: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        number = -1.0
+    if not 0 < number <= 1:
+        raise ValueError("a number above 0 and up to 1")
+    return number
+
+
+def choice(*allowed: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if value not in allowed:
+            raise ValueError("one of " + ", ".join(allowed))
+        return value
+
+    return parse
+
+
+def flag(value: str) -> bool:
+    if value.lower() not in {"true", "false"}:
+        raise ValueError("true or false")
+    return value.lower() == "true"
+
+
+def level(value: str) -> Level:
+    return Level(choice(Level.STUDY, Level.SERIES, Level.INSTANCE)(value))
+
+
+def moment(value: str) -> int | None:
+    if not value:
+        return None
+    try:
+        return parse_time(value)
+    except ValueError:
+        raise ValueError('empty, or a time such as "2026-01-31T00:00:00+01:00"') from None
+
+
+def listen(value: str) -> tuple[str, int]:
+    host, _, port = value.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError('HOST:PORT such as "127.0.0.1:8080"')
+    return host.strip("[]"), int(port)
+
+
+def zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (OSError, ValueError):
+        raise ValueError('an IANA time zone such as "Europe/Berlin"') from None
+    return value
+
+
+def uid_root(value: str) -> str:
+    if not re.fullmatch(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+", value) or len(value) > 32:
+        raise ValueError('a UID root of at most 32 characters such as "2.25" or "1.2.826.0.1.3680043.10.999"')
+    return value

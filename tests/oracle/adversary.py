@@ -1,0 +1,107 @@
+"""Random events of a handful of studies, made to meet every rule: removals and restores out of order, moves, repeats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Final
+
+from state.times import MICROSECONDS, to_iso
+from tests.oracle.events import Json
+
+BEGIN: Final = 1_790_000_000 * MICROSECONDS  # 2026-09-21
+CT: Final = "1.2.840.10008.5.1.4.1.1.2"
+
+_REASONS: Final = (("113001", "Rejected for Quality Reasons"), ("113039", "Data Retention Policy Expired"))
+
+
+@dataclass(frozen=True)
+class Universe:
+    """How many there are of each, and what may happen. ``replayable`` leaves out what no replay can bring back."""
+
+    studies: int = 3
+    series: int = 3
+    instances: int = 8
+    largest_batch: int = 4
+    late: float = 0.3
+
+
+def study_uid(number: int) -> str:
+    return f"1.2.826.0.1.{number}"
+
+
+def random_events(rng: Random, universe: Universe) -> Iterator[Json]:
+    """Events without end; no two have the same time."""
+    number = 0
+    while True:
+        number += 1
+        yield random_event(rng, universe, number)
+
+
+def random_event(rng: Random, universe: Universe, number: int) -> Json:
+    """The event with that number; about ``late`` of them have a time before that of others that came earlier."""
+    action = rng.choices(("store", "update", "delete"), (6, 2, 3))[0]
+    level = rng.choices(("STUDY", "SERIES", "INSTANCE"), (2, 2, 6))[0]
+    behind = rng.randint(1, 20) if rng.random() < universe.late else 0
+    event: Json = {
+        "id": str(number),
+        "action": action,
+        "level": level,
+        "time": to_iso(BEGIN + (number - behind) * MICROSECONDS + number),
+    }
+    study = study_uid(rng.randrange(universe.studies))
+    many = rng.randint(1, universe.largest_batch) if level == "INSTANCE" and rng.random() < 0.3 else 1
+    event["datasets"] = [random_dataset(rng, universe, action, level, study) for _ in range(many)]
+    if action == "delete" and rng.random() < 0.7:
+        value, meaning = rng.choice(_REASONS)
+        event["reason"] = {"CodeValue": value, "CodingSchemeDesignator": "DCM", "CodeMeaning": meaning}
+    return event
+
+
+def random_dataset(rng: Random, universe: Universe, action: str, level: str, study: str) -> Json:
+    """A data set of that level of that study."""
+    found: Json = {"0020000D": _element("UI", study)}
+    number = rng.randrange(universe.instances)
+    # An instance stays in one series, so that what happens to a series happens to the same instances.
+    series = f"{study}.{number % universe.series if level == 'INSTANCE' else rng.randrange(universe.series)}"
+    found |= _some(rng, {"00100010": "PN", "00081030": "LO", "00080020": "DA", "00080061": "CS"})
+    if rng.random() < 0.15:
+        found["00201206"] = _element("IS", rng.randint(0, universe.series + 1))
+        found["00201208"] = _element("IS", rng.randint(0, universe.instances + 2))
+    if level == "STUDY":
+        return found
+    found["0020000E"] = _element("UI", series)
+    found |= _some(rng, {"00080060": "CS", "0008103E": "LO"})
+    if level == "SERIES":
+        return found
+    found["00080018"] = _element("UI", f"{series}.{number}")
+    found |= _some(rng, {"00200013": "IS", "00280010": "US"})
+    if action == "store" or rng.random() < 0.3:
+        found["00080016"] = _element("UI", CT)
+    return found
+
+
+def _some(rng: Random, attributes: dict[str, str]) -> Json:
+    found = {}
+    for tag, vr in attributes.items():
+        drawn = rng.random()
+        if drawn < 0.4:
+            found[tag] = _element(vr, _VALUES[vr](rng))
+        elif drawn < 0.5:
+            found[tag] = {"vr": vr}
+    return found
+
+
+_VALUES: Final[dict[str, Any]] = {
+    "PN": lambda rng: {"Alphabetic": f"Doe^{rng.randrange(9)}", "Ideographic": "山田"},
+    "LO": lambda rng: f"Text {rng.randrange(9)}",
+    "DA": lambda rng: f"2026010{rng.randint(1, 9)}",
+    "CS": lambda rng: rng.choice(("CT", "MR", "SR")),
+    "IS": lambda rng: rng.randint(1, 99),
+    "US": lambda rng: rng.choice((256, 512)),
+}
+
+
+def _element(vr: str, value: Any) -> Json:
+    return {"vr": vr, "Value": [value]}

@@ -1,0 +1,258 @@
+"""What a study is after its events: the rules of store, update and delete (design, section 3) on plain dicts.
+
+Events are applied in their partition's order. Times decide only the Study Update DateTime, which is the greatest, and
+whether a store ends a removal: at or after it, it does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from state.attributes import Level
+from state.values import Item
+from tests.oracle.events import Said, Told
+
+State = dict[str, Any]
+
+_SOP_CLASS: Final = "00080016"
+_MODALITY: Final = "00080060"
+_MODALITIES: Final = "00080061"
+
+
+@dataclass(frozen=True)
+class Removal:
+    time: int
+    reason: Item
+
+
+@dataclass
+class Instance:
+    """``series_uid`` is the series that it was last said to be in."""
+
+    series_uid: str
+    attributes: Item = field(default_factory=dict)
+    removal: Removal | None = None
+
+    @property
+    def known(self) -> bool:
+        """Whether an inventory can hold it: its SOP Class is known."""
+        return bool(self.attributes.get(_SOP_CLASS))
+
+
+@dataclass
+class Series:
+    """``stored``: more than a removal was said of it."""
+
+    attributes: Item = field(default_factory=dict)
+    removal: Removal | None = None
+    stored: bool = False
+
+    @property
+    def known(self) -> bool:
+        return self.stored or self.removal is not None
+
+    @property
+    def modality(self) -> str:
+        return str(self.attributes.get(_MODALITY) or "OT")
+
+
+@dataclass
+class Study:
+    time: int = 0
+    attributes: Item = field(default_factory=dict)
+    removal: Removal | None = None
+    announced_series: int | None = None
+    announced_instances: int | None = None
+    series: dict[str, Series] = field(default_factory=dict)
+    instances: dict[str, Instance] = field(default_factory=dict)
+
+    def apply(self, told: Told) -> None:
+        self.time = max(self.time, told.time)
+        for said in told.said:
+            if told.action == "store":
+                self._store(told, said)
+            elif told.action == "update":
+                self._announced(said)
+                self._update(told.level, said)
+            else:
+                self._announced(said)
+                self._delete(told, said)
+
+    def _announced(self, said: Said) -> None:
+        if said.announced_series is not None:
+            self.announced_series = said.announced_series
+        if said.announced_instances is not None:
+            self.announced_instances = said.announced_instances
+
+    # --- store -------------------------------------------------------------------------------------------------
+
+    def _store(self, told: Told, said: Said) -> None:
+        if _ends(told.time, self.removal):
+            self.removal = None
+            if told.level is not Level.STUDY:
+                self._drop_all_but(said.series_uid, its_instances=told.level is Level.SERIES)
+        self._announced(said)
+        if told.level is Level.STUDY:
+            self.attributes = dict(said.attributes[Level.STUDY])
+            return
+        self.attributes |= said.attributes[Level.STUDY]
+        series = self.series.setdefault(said.series_uid, Series())
+        series.stored = True
+        if _ends(told.time, series.removal):
+            series.removal = None
+            if told.level is Level.INSTANCE:
+                self._drop_instances_of(said.series_uid)
+        if told.level is Level.SERIES:
+            series.attributes = dict(said.attributes[Level.SERIES])
+            return
+        series.attributes |= said.attributes[Level.SERIES]
+        before = self.instances.get(said.sop_uid)
+        removal = before.removal if before is not None and not _ends(told.time, before.removal) else None
+        self.instances[said.sop_uid] = Instance(said.series_uid, dict(said.attributes[Level.INSTANCE]), removal)
+
+    def _drop_all_but(self, series_uid: str, *, its_instances: bool) -> None:
+        """Of what the record held, what is stored now comes back alone; what was announced of the rest goes too."""
+        self.series = {uid: series for uid, series in self.series.items() if uid == series_uid}
+        self.instances = {
+            uid: instance
+            for uid, instance in self.instances.items()
+            if its_instances and instance.series_uid == series_uid
+        }
+        # TMP self.announced_series = self.announced_instances = None
+
+    def _drop_instances_of(self, series_uid: str) -> None:
+        self.instances = {uid: one for uid, one in self.instances.items() if one.series_uid != series_uid}
+
+    # --- update and delete -------------------------------------------------------------------------------------
+
+    def _update(self, level: Level, said: Said) -> None:
+        self.attributes |= said.attributes[Level.STUDY]
+        if level is Level.STUDY:
+            return
+        before = self.instances.get(said.sop_uid)
+        if level is Level.INSTANCE and before is None and not said.attributes[level].get(_SOP_CLASS):
+            return
+        series = self.series.setdefault(said.series_uid, Series())
+        series.stored = True
+        series.attributes |= said.attributes[Level.SERIES]
+        if level is Level.SERIES:
+            return
+        known = {} if before is None else before.attributes
+        given = said.attributes[level]
+        if known.get(_SOP_CLASS) and not given.get(_SOP_CLASS):
+            given = {tag: value for tag, value in given.items() if tag != _SOP_CLASS}  # Type 1: it cannot become empty
+        self.instances[said.sop_uid] = Instance(
+            said.series_uid, known | given, None if before is None else before.removal
+        )
+
+    def _delete(self, told: Told, said: Said) -> None:
+        removal = Removal(told.time, told.reason)
+        self.attributes |= said.attributes[Level.STUDY]
+        if told.level is Level.STUDY:
+            self.removal = _later(self.removal, removal)
+            return
+        series = self.series.setdefault(said.series_uid, Series())
+        series.attributes |= said.attributes[Level.SERIES]
+        if told.level is Level.SERIES:
+            series.removal = _later(series.removal, removal)
+            return
+        instance = self.instances.setdefault(said.sop_uid, Instance(said.series_uid))
+        instance.series_uid = said.series_uid
+        instance.attributes |= {tag: value for tag, value in said.attributes[Level.INSTANCE].items() if value}
+        instance.removal = _later(instance.removal, removal)
+
+    # --- what follows ------------------------------------------------------------------------------------------
+
+    def known_series(self) -> dict[str, Series]:
+        return {uid: series for uid, series in self.series.items() if series.known}
+
+    def known_instances(self, series_uid: str | None = None) -> dict[str, Instance]:
+        return {
+            uid: one for uid, one in self.instances.items() if one.known and series_uid in (None, one.series_uid)
+        }
+
+    def removal_of_series(self, series_uid: str) -> Removal | None:
+        """As such, or with its last instance: then the latest removal of those."""
+        if (explicit := self.series[series_uid].removal) is not None:
+            return explicit
+        removals = [one.removal for one in self.known_instances(series_uid).values()]
+        return _latest(removals)
+
+    def removal_of_study(self) -> Removal | None:
+        """As such, or with its last series; not while more was announced than has been seen."""
+        if self.removal is not None:
+            return self.removal
+        series = self.known_series()
+        if not any(one.stored for one in series.values()) or (self.announced_series or 0) > len(series):
+            return None
+        all_explicit = all(one.removal is not None for one in series.values())
+        if not all_explicit and (self.announced_instances or 0) > len(self.known_instances()):
+            return None
+        return _latest([self.removal_of_series(uid) for uid in series])
+
+    def effective(self, level: Level, start: int | None) -> State:
+        """The study as an inventory of that level shows it, in a chain that begins at ``start``."""
+        series = self.known_series()
+        removed_series = {uid: self.removal_of_series(uid) is not None for uid in series}
+        live = [uid for uid, gone in removed_series.items() if not gone]
+        instances = self.known_instances()
+        live_instances = [one for one in instances.values() if one.removal is None and one.series_uid in live]
+        modalities = sorted({series[uid].modality for uid in live or series})
+        state: State = {
+            "time": self.time if start is None else max(self.time, start),
+            "removal": _shown(self.removal_of_study()),
+            "attributes": filled({tag: value for tag, value in self.attributes.items() if tag != _MODALITIES}),
+            "modalities": "\\".join(modalities) if series else self.attributes.get(_MODALITIES, ""),
+            "number of series": _text(len(live) if series else self.announced_series),
+            "number of instances": _text(len(live_instances) if instances else self.announced_instances),
+        }
+        if level is not Level.STUDY:
+            state["series"] = {uid: self._effective_series(uid, level) for uid in series}
+        return state
+
+    def _effective_series(self, series_uid: str, level: Level) -> State:
+        series = self.series[series_uid]
+        state: State = {
+            "removal": _shown(self.removal_of_series(series_uid)),
+            "attributes": filled({**series.attributes, _MODALITY: series.modality}),
+        }
+        if level is Level.INSTANCE:
+            state["instances"] = {
+                uid: {"removal": _shown(one.removal), "attributes": filled(one.attributes)}
+                for uid, one in self.known_instances(series_uid).items()
+            }
+        return state
+
+
+def filled(item: Item) -> Item:
+    """Without what is empty: an inventory may show that as an empty value or leave it out."""
+    found: Item = {}
+    for tag, value in item.items():
+        kept = value if isinstance(value, str) else [filled(one) for one in value]
+        if kept:
+            found[tag] = kept
+    return found
+
+
+def _ends(time: int, removal: Removal | None) -> bool:
+    return removal is not None and time >= removal.time
+
+
+def _later(before: Removal | None, now: Removal) -> Removal:
+    return before if before is not None and before.time > now.time else now
+
+
+def _latest(removals: list[Removal | None]) -> Removal | None:
+    """The latest, if there is at least one and none is missing."""
+    found = [one for one in removals if one is not None]
+    return max(found, key=lambda one: one.time) if found and len(found) == len(removals) else None
+
+
+def _shown(removal: Removal | None) -> list[Item] | None:
+    """The Reason for Removal Code Sequence of what is removed, None of what is not."""
+    return None if removal is None else [removal.reason] if removal.reason else []
+
+
+def _text(number: int | None) -> str:
+    return "" if number is None else str(number)
