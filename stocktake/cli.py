@@ -31,6 +31,7 @@ COMMANDS: Final = (
     "baseline",
     "rollup",
     "delta",
+    "import",
     "show",
     "verify",
     "resolve",

@@ -111,8 +111,10 @@ def imported_record(item: StudyItem, time: int, faults: Faults) -> StudyRecord:
 
 
 def _read(item: EncodedDataSet, level: Level, faults: Faults) -> _Part:
-    found = json_item(item, _TABLES[level], faults.repairs)
-    stated = flat_item(found, {tag: row for tag, row in _TABLES[level].items() if tag in _STATED}, faults.repairs)
+    table = _TABLES[level]
+    found = json_item(item, table, faults.repairs)
+    flat = flat_item(found, {tag: table[tag] for tag in found}, faults.repairs)
+    stated = {tag: flat.pop(tag) for tag in found if tag in _STATED}
     below = []
     if level in _BELOW:
         sequence, level_below = _BELOW[level]
@@ -124,7 +126,7 @@ def _read(item: EncodedDataSet, level: Level, faults: Faults) -> _Part:
                 faults.parts += 1
     return _Part(
         uid=str(stated.get(_UID[level], "")),
-        attributes=flat_item(found, recordable(level), faults.repairs),
+        attributes=flat,
         stated=stated,
         below=tuple(below),
     )

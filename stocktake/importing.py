@@ -145,9 +145,8 @@ def _has_open_beginning(file: InventoryFile) -> bool:
 class Importer:
     """Imports trees into the state of one repository; ``counts`` is right at any moment, also after an error."""
 
-    def __init__(self, studies: Studies, level: Level, batch: int = BATCH) -> None:
+    def __init__(self, studies: Studies, level: Level) -> None:
         self._studies = studies
-        self._batch = batch
         self._items = StudyItems(level)
         self.counts = ImportCounts()
 
@@ -176,7 +175,7 @@ class Importer:
                 continue
             records[uid] = self._record(effective, source)
             size += len(effective.item.data)
-            if len(records) >= self._batch or size >= _BATCH_BYTES:
+            if len(records) >= BATCH or size >= _BATCH_BYTES:
                 yield records
                 records, size = {}, 0
         if records:

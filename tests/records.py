@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import base64
 import string
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 
-import pydicom.config
 from hypothesis import strategies as st
+from pydicom import config
 from pydicom.dataelem import DataElement, empty_value_for_VR
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
@@ -26,11 +27,11 @@ from tests.standard_table import INSTANCES, SERIES, STUDIES, TagPath, standard_r
 LATEST: Final = 253_402_300_799_999_999  # the last microsecond of the year 9999
 DEEPEST: Final = 3  # sequences that need not be there are left out below this depth
 
-_BINARY: Final = {"FD", "SL", "UL", "US", "UV"}
+_NUMBERS: Final = frozenset({"FD", "SL", "UL", "US", "UV"})
 _LONG_TEXT: Final = frozenset({"LT", "ST", "UT"})
 _PATHS: Final = {Level.STUDY: STUDIES, Level.SERIES: SERIES, Level.INSTANCE: INSTANCES}
 
-# --- values ------------------------------------------------------------------------------------------------------------
+# --- values -------------------------------------------------------------------------------------------------
 
 _letters = st.characters(categories=("L", "N", "P", "S"), exclude_characters="\\^=")
 _SOME: Final = ("Grün", "محمد", "山田", "Ångström", "emoji 🩻")
@@ -89,6 +90,7 @@ def _names(draw: st.DrawFn) -> str:
     return "=".join(group() for _ in range(draw(st.integers(1, 3)))).rstrip("=") or "A"
 
 
+_short_uids = st.integers(1, 10**9).map(lambda number: f"1.2.840.{number}")
 _uids = st.lists(st.integers(0, 10**12), min_size=1, max_size=4).map(
     lambda parts: "1.2.840." + ".".join(map(str, parts))
 )
@@ -123,48 +125,86 @@ _BY_VR: Final[dict[str, st.SearchStrategy[str]]] = {
 }
 
 
+# Records hold hundreds of values: each is one of these, which are quickly drawn. Short texts are as long as they may
+# be, need padding, hold several scripts or several groups; numbers lie at their limits.
+AWKWARD: Final[dict[str, tuple[str, ...]]] = {
+    "AE": ("A", "ARCHIVE 1", "X" * 16),
+    "AT": ("00080018", "FFFFFFFF"),
+    "CS": ("A", "_ 9", "Z" * 16),
+    "DA": ("20260102", "00010101", "20240229"),
+    "DS": ("0", "-1.5", "+.5E-300", "1234567890.12345"),
+    "DT": ("2026", "20260102030405.123456-1130", "2026010203+0000"),
+    "FD": ("0.0", "-1.7976931348623157e+308", "5e-324", "inf"),
+    "IS": ("0", "-2147483648", "+2147483647"),
+    "LO": ("a", *_SOME, "ü" * 64),
+    "LT": ("a", "two\r\nlines\tand a\fpage"),
+    "OB": ("AA==", "AAEC/w=="),
+    "PN": (
+        "A",
+        "Müller^Jörg^^Dr.",
+        "Yamada^Tarou=山田^太郎=やまだ^たろう",
+        "=山田",
+        "قباني^لنزار",
+        "ü" * 64 + "=" + "ü" * 64,
+    ),
+    "SH": ("a", "Ä b", "ü" * 16),
+    "SL": ("-2147483648", "2147483647"),
+    "ST": ("a\\b", "ü" * 300),
+    "TM": ("23", "2359", "235960", "101500.1", "101500.123456"),
+    "UC": ("a", "ü" * 300),
+    "UI": ("1.2", "1.2.840.10008.1.1", "2.25." + "9" * 59),
+    "UL": ("0", "4294967295"),
+    "UR": ("a", "https://example.org/a?b=%20&c#d"),
+    "US": ("0", "65535"),
+    "UT": ("a\\b\r\nc", "ü" * 300),
+    "UV": ("0", "18446744073709551615"),
+}
+
+
 @st.composite
-def flat_texts(draw: st.DrawFn, vr: str, vm: str = "1") -> str:
-    """A value of a VR other than SQ that keeps every rule of PS3.5 6.2, in the flat form; never empty."""
+def flat_texts(draw: st.DrawFn, vr: str, vm: str = "1", *, awkward: bool = False) -> str:
+    """A value of a VR other than SQ that keeps every rule of PS3.5 6.2, in the flat form; never empty.
+
+    ``awkward``: one of :data:`AWKWARD`, else any.
+    """
     low, _, high = vm.partition("-")
     most = int(low) if not high else (3 if high == "n" else 2 * int(low))
-    step = int(low) if high == "2n" else 1
-    count = draw(st.sampled_from(range(int(low), most + 1, step)))
-    return "\\".join(draw(_BY_VR[vr]) for _ in range(count))
+    count = draw(st.sampled_from(range(int(low), most + 1, int(low))))
+    one = st.sampled_from(AWKWARD[vr]) if awkward else _BY_VR[vr]
+    return "\\".join(draw(one) for _ in range(count))
 
 
 @st.composite
 def flat_items(draw: st.DrawFn, table: Mapping[str, Attribute], depth: int = 0) -> Item:
     """An Item with the Type 1 attributes of its table and a few others, some of them empty."""
-    needed = [tag for tag, row in table.items() if row.type == "1"]
     others = [tag for tag, row in table.items() if row.type != "1" and (row.vr != "SQ" or depth < DEEPEST)]
-    chosen = draw(st.lists(st.sampled_from(others), unique=True, max_size=5)) if others else []
+    chosen = draw(st.lists(st.sampled_from(others), unique=True, max_size=3)) if others else []
     item: Item = {}
-    for tag in draw(st.permutations(needed + chosen)):
+    for tag in chosen:
         row = table[tag]
-        if tag in chosen and draw(st.integers(0, 4)) == 0:
-            item[tag] = [] if row.vr == "SQ" else ""
-        else:
+        if draw(st.integers(0, 4)):
             item[tag] = draw(flat_values(row, depth))
-    return item
+        else:
+            item[tag] = [] if row.vr == "SQ" else ""
+    return item | {tag: draw(flat_values(row, depth)) for tag, row in table.items() if row.type == "1"}
 
 
 @st.composite
 def flat_values(draw: st.DrawFn, row: Attribute, depth: int = 0) -> Value:
     """A value of one attribute in the flat form; a sequence has one or two Items."""
     if row.vr != "SQ":
-        return draw(flat_texts(row.vr, row.vm))
+        return draw(flat_texts(row.vr, row.vm, awkward=True))
     return [draw(flat_items(row.children, depth + 1)) for _ in range(draw(st.integers(1, 2)))]
 
 
-# --- records -----------------------------------------------------------------------------------------------------------
+# --- records ------------------------------------------------------------------------------------------------
 
 _moments = st.integers(0, LATEST)
 
 
 @st.composite
 def study_records(draw: st.DrawFn) -> StudyRecord:
-    """A record of no to three series of no to four instances each, parts of it removed or known by a removal alone."""
+    """A record of no to three series of no to three instances each, parts of it removed or known by a removal alone."""
     reasons: list[Item] = [{}, *draw(st.lists(flat_items(_reason_table()), max_size=2))]
 
     def tombstone() -> Tombstone | None:
@@ -174,19 +214,19 @@ def study_records(draw: st.DrawFn) -> StudyRecord:
         return Tombstone(time, reasons[time % len(reasons)])  # so that removals of one moment are alike
 
     record = StudyRecord(
-        draw(_uids),
+        draw(_short_uids),
         update_time=draw(_moments),
         attributes=draw(flat_items(recordable(Level.STUDY))),
         tombstone=tombstone(),
         expected_series=draw(st.one_of(st.none(), st.integers(0, 4))),
         expected_instances=draw(st.one_of(st.none(), st.integers(0, 12))),
     )
-    for series_uid in draw(st.lists(_uids, unique=True, max_size=3)):
+    for series_uid in draw(st.lists(_short_uids, unique=True, max_size=3)):
         attributes = draw(flat_items(recordable(Level.SERIES)))
         if draw(st.integers(0, 3)) == 0:
             del attributes[MODALITY]
         record.series[series_uid] = SeriesRecord(attributes, tombstone(), stored=draw(st.booleans()))
-        for sop_uid in draw(st.lists(_uids, unique=True, max_size=4)):
+        for sop_uid in draw(st.lists(_short_uids, unique=True, max_size=3)):
             found = draw(flat_items(recordable(Level.INSTANCE)))
             gone = tombstone()
             if gone is not None and draw(st.booleans()):
@@ -201,13 +241,24 @@ def _reason_table() -> dict[str, Attribute]:
     return item_attributes(Level.STUDY)[REASON_FOR_REMOVAL].children
 
 
-# --- what must come of them --------------------------------------------------------------------------------------------
+# --- what must come of them ---------------------------------------------------------------------------------
 
 
 def expected_item(record: StudyRecord, level: Level, item_inventory_datetime: int) -> Dataset:
     """The Item of Inventoried Studies Sequence for a record, each value checked by pydicom as strictly as it can."""
-    with pydicom.config.strict_writing():
+    with strict_writing():
         return _study_item(record, level, item_inventory_datetime)
+
+
+@contextmanager
+def strict_writing() -> Iterator[None]:
+    """pydicom refuses a value that breaks its VR."""
+    before = config.settings.writing_validation_mode
+    config.settings.writing_validation_mode = config.RAISE
+    try:
+        yield
+    finally:
+        config.settings.writing_validation_mode = before
 
 
 def _study_item(record: StudyRecord, level: Level, at: int) -> Dataset:
@@ -229,7 +280,7 @@ def _study_item(record: StudyRecord, level: Level, at: int) -> Dataset:
         "00201206": _count(len(live) if shown else record.expected_series),
         "00201208": _count(len(live_instances) if known else record.expected_instances),
     }
-    item = _item(flat | _removal(_study_removal(record, shown, len(known))), STUDIES)
+    item = pydicom_item(flat | _removal(_study_removal(record, shown, len(known))), STUDIES)
     if level is not Level.STUDY:
         item.InventoriedSeriesSequence = [_series_item(record, uid, level) for uid in sorted(shown)]
     return item
@@ -237,10 +288,10 @@ def _study_item(record: StudyRecord, level: Level, at: int) -> Dataset:
 
 def _series_item(record: StudyRecord, uid: str, level: Level) -> Dataset:
     flat = {MODALITY: "OT"} | record.series[uid].attributes | {"0020000E": uid}
-    item = _item(flat | _removal(_series_removal(record, uid)), SERIES)
+    item = pydicom_item(flat | _removal(_series_removal(record, uid)), SERIES)
     if level is Level.INSTANCE:
         item.InventoriedInstancesSequence = [
-            _item(found.attributes | {"00080018": sop_uid} | _removal(found.tombstone), INSTANCES)
+            pydicom_item(found.attributes | {"00080018": sop_uid} | _removal(found.tombstone), INSTANCES)
             for sop_uid, found in sorted(record.instances(), key=lambda pair: pair[0])
             if found.series_instance_uid == uid and SOP_CLASS_UID in found.attributes
         ]
@@ -282,7 +333,7 @@ def _count(number: int | None) -> str:
     return "" if number is None else str(number)
 
 
-def _item(flat: Item, path: TagPath) -> Dataset:
+def pydicom_item(flat: Item, path: TagPath) -> Dataset:
     """A flat Item as pydicom holds it, the Type 2 attributes that it lacks added empty."""
     rows = standard_rows()
     item = Dataset()
@@ -291,14 +342,14 @@ def _item(flat: Item, path: TagPath) -> Dataset:
         item[Tag(int(tag, 16))] = DataElement(int(tag, 16), vr, _pydicom_value(value, vr, (*path, tag)))
     for (*parent, tag), row in rows.items():
         if tuple(parent) == path and row.type == "2" and int(tag, 16) not in item:
-            value: Any = [] if row.vr == "SQ" else empty_value_for_VR(row.vr)
-            item[Tag(int(tag, 16))] = DataElement(int(tag, 16), row.vr, value)
+            empty = [] if row.vr == "SQ" else empty_value_for_VR(row.vr)
+            item[Tag(int(tag, 16))] = DataElement(int(tag, 16), row.vr, empty)
     return item
 
 
 def _pydicom_value(value: Value, vr: str, path: TagPath) -> Any:
     if isinstance(value, list):
-        return [_item(item, path) for item in value]
+        return [pydicom_item(item, path) for item in value]
     if not value:
         return empty_value_for_VR(vr)
     if vr == "OB":
@@ -309,6 +360,6 @@ def _pydicom_value(value: Value, vr: str, path: TagPath) -> Any:
     parts: list[Any] = value.split("\\")
     if vr == "AT":
         parts = [Tag(int(part, 16)) for part in parts]
-    elif vr in _BINARY:
+    elif vr in _NUMBERS:
         parts = [float(part) if vr == "FD" else int(part) for part in parts]
     return parts if len(parts) > 1 else parts[0]

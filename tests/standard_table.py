@@ -37,7 +37,7 @@ def standard_rows() -> dict[TagPath, Row]:
             continue
         name, tag, vr_vm, type_, parents = line.split("\t")
         keyword = name.strip(">")
-        path = tuple(_tag(parent) for parent in parents.split("/") if parent) + (_tag(keyword),)
+        path = tuple(_tag(one) for one in (*parents.split("/"), keyword) if one)
         assert path[-1] == tag.strip("()").replace(",", ""), f"{keyword} is not {tag}"
         vr, vm = vr_vm.split()
         rows[path] = Row(keyword, vr, vm, type_)

@@ -173,11 +173,14 @@ class Study:
         }
 
     def removal_of_series(self, series_uid: str) -> Removal | None:
-        """As such, or with its last instance: then the latest removal of those."""
+        """As such, or with its last instance: then the latest removal below, also of one whose SOP Class is unknown."""
         if (explicit := self.series[series_uid].removal) is not None:
             return explicit
-        removals = [one.removal for one in self.known_instances(series_uid).values()]
-        return _latest(removals)
+        known = self.known_instances(series_uid)
+        if not known or any(one.removal is None for one in known.values()):
+            return None
+        below = [one.removal for one in self.instances.values() if one.series_uid == series_uid]
+        return max((one for one in below if one is not None), key=lambda one: one.time)
 
     def removal_of_study(self) -> Removal | None:
         """As such, or with its last series; not while more was announced than has been seen."""

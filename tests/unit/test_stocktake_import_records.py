@@ -6,7 +6,7 @@ from datetime import UTC
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import HealthCheck, assume, given, settings
 from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
@@ -20,6 +20,7 @@ from writers.study_item import StudyItem, read_study_item
 from writers.study_items import StudyItems
 
 ITEM_HEADER = 8
+MODIFIED_ATTRIBUTES = b"\x00\x04\x50\x05SQ"
 TIME = 1_767_225_600_000_000
 
 
@@ -52,10 +53,12 @@ def live_though_all_series_are_removed(record: StudyRecord) -> bool:
     return bool(series) and all(one.is_removed for one in series) and not record.is_removed
 
 
+@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 @given(study_records())
 def test_a_record_that_we_wrote_is_imported_as_one_that_we_write_to_the_same_bytes(record: StudyRecord) -> None:
     assume(not live_though_all_series_are_removed(record))
     item = item_of(record)
+    assume(MODIFIED_ATTRIBUTES not in item.data)  # free content, which the state does not keep
     faults = Faults()
     imported = imported_record(item, record.update_time, faults)
     assert item_of(imported).data == item.data

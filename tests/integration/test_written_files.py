@@ -1,0 +1,485 @@
+"""Every file that Stocktake writes, held against the standard by two readers that are not its own: dcmdump and pydicom.
+
+Records come to the state by events, as they do from a topic, and the files are written from a real Redis. One study
+holds every attribute of the standard's table; the others hold what archives send in error, and what they remove.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC
+from itertools import cycle
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+import pytest
+from pydicom import dcmread
+from pydicom.config import strict_reading
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
+
+from consumers.apply import Applier, Decoded
+from consumers.counts import Counts
+from consumers.events import BadEvent
+from consumers.formats.native import NativeFormat
+from state.attributes import SOP_CLASS_UID, Attribute, Level, recordable
+from state.chain import Lease
+from state.connection import Connection
+from state.policy import RedisPolicy
+from state.repository import Progress, Repository
+from state.studies import Studies
+from state.values import Item, Value
+from stocktake.settings import Settings, load
+from tests.records import AWKWARD, pydicom_item, strict_writing
+from tests.servers.dcmtk import dcmdump
+from tests.standard_table import INSTANCES, SERIES, STUDIES, TagPath, children, standard_rows
+from writers.iod import INVENTORY_STORAGE
+from writers.manifest import Manifest
+from writers.policy import InventoryPolicy
+from writers.produce import Producer
+from writers.standalone import Range, write_standalone
+
+LEVELS: Final = ("STUDY", "SERIES", "INSTANCE")
+SYNTAXES: Final = {"EXPLICIT": ExplicitVRLittleEndian, "DEFLATED": DeflatedExplicitVRLittleEndian}
+CT: Final = "1.2.840.10008.5.1.4.1.1.2"
+DAY: Final = 86_400_000_000
+NOON: Final = 20_000 * DAY + DAY // 2  # of a day in 2024
+PARTITION: Final = "topic:0"
+REASON: Final = {
+    "CodeValue": "113001",
+    "CodingSchemeDesignator": "DCM",
+    "CodeMeaning": "Rejected for Quality Reasons",
+}
+
+# Around the Inventory Module: SOP Common and General Equipment (PS3.3 A.88).
+OTHER_MODULES: Final = {
+    "00080005": "CS",
+    "00080016": "UI",
+    "00080018": "UI",
+    "00080070": "LO",
+    "00080080": "LO",
+    "00080201": "SH",
+    "00081010": "SH",
+    "00081090": "LO",
+    "00181020": "LO",
+}
+
+
+class Archive:
+    """A followed repository whose events are applied at once; what it writes lies below ``folder``."""
+
+    def __init__(self, url: str, name: str, settings: Settings) -> None:
+        self.inventory = settings.inventory
+        self.counts: Counts = Counter()
+        self.connection = Connection(RedisPolicy(url, "", "", 5.0))
+        self.repository = Repository(self.connection, name)
+        self.repository.claim(settings.state.shards, settings.inventory.level)
+        self.repository.set_topics({"topic": ("topic", 1)})
+        self.studies = Studies(self.connection, name, settings.state.shards)
+        self.chain = settings.chain
+        self._format = NativeFormat(settings.consumer, UTC, self.counts)
+        self._applier = Applier(self.studies, self.counts)
+        self._offset = self._applier.assign(PARTITION)
+        self._lease = Lease(self.connection, name, 30)
+
+    def tell(self, events: Iterable[dict[str, Any]]) -> None:
+        batch = []
+        for event in events:
+            self._offset += 1
+            batch.append(Decoded(PARTITION, self._offset, self._format.decode(orjson.dumps(event), NOON)))
+        self._applier.apply(batch)
+        self._applier.advance({PARTITION: self._offset})
+        self.repository.publish_progress({PARTITION: Progress(NOON, self._offset, NOON)})
+
+    def produce(self, kind: str = "next", *, force: bool = False) -> tuple[Path, Manifest]:
+        assert self._lease.take()
+        producer = Producer(
+            self.connection, self.studies, self.repository, self._lease, self.inventory, self.chain, UTC, "Test 1"
+        )
+        producer.folder.prepare()
+        manifest = producer.produce(kind, force=force)
+        self._lease.release()
+        return producer.folder.path / manifest.file, manifest
+
+    def standalone(self, output: Path, wanted: Range) -> Path:
+        write_standalone(self.studies, wanted, NOON, output, self.inventory, UTC, "Test 1")
+        return output
+
+
+@pytest.fixture(params=SYNTAXES)
+def syntax(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=LEVELS)
+def level(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def archive(redis_url: str, repository: str, tmp_path: Path, level: str, syntax: str) -> Iterator[Archive]:
+    settings = load(
+        None,
+        {
+            "STOCKTAKE_INVENTORY__DIR": str(tmp_path / "inventories"),
+            "STOCKTAKE_INVENTORY__LEVEL": level,
+            "STOCKTAKE_INVENTORY__TRANSFER_SYNTAX": syntax,
+            "STOCKTAKE_INVENTORY__INSTITUTION_NAME": "Universitätsklinikum 山田",
+            "STOCKTAKE_STATE__SHARDS": "4",
+        },
+    )
+    archive = Archive(redis_url, repository, settings)
+    yield archive
+    archive.connection.close()
+
+
+# --- what the archive says --------------------------------------------------------------------------------------
+
+
+def event(action: str, study: str, series: str = "", sop: str = "", **more: Any) -> dict[str, Any]:
+    """A native event; ``attributes`` by tag in the DICOM JSON Model, other names are the event's own."""
+    dataset = {
+        tag: {"vr": "UI", "Value": [uid]}
+        for tag, uid in {"0020000D": study, "0020000E": series, "00080018": sop}.items()
+        if uid
+    }
+    if sop and action == "store":
+        dataset[SOP_CLASS_UID] = {"vr": "UI", "Value": [CT]}
+    dataset |= more.pop("attributes", {})
+    return {"action": action, "time": "2024-10-01T00:00:00Z", "dataset": dataset} | more
+
+
+def text(vr: str, *values: Any) -> dict[str, Any]:
+    return {"vr": vr, "Value": list(values)}
+
+
+def everything(level: Level) -> Item:
+    """Every attribute that a record keeps at a level, each sequence with one Item that holds everything it may."""
+    pool = {vr: cycle(values) for vr, values in AWKWARD.items()}
+
+    def whole(table: dict[str, Attribute]) -> Item:
+        return {tag: [whole(row.children)] if row.vr == "SQ" else next(pool[row.vr]) for tag, row in table.items()}
+
+    return whole(recordable(level))
+
+
+def as_json(flat: Item, path: TagPath) -> dict[str, Any]:
+    """A flat Item in the DICOM JSON Model (PS3.18 F.2)."""
+    return {tag: json_element(value, (*path, tag)) for tag, value in flat.items()}
+
+
+def json_element(value: Value, path: TagPath) -> dict[str, Any]:
+    vr = standard_rows()[path].vr
+    if isinstance(value, list):
+        return text(vr, *(as_json(item, path) for item in value))
+    if vr == "OB":
+        return {"vr": vr, "InlineBinary": value}
+    parts: list[Any] = [value] if vr in {"LT", "ST", "UT"} else value.split("\\")
+    if vr in {"SL", "UL", "US", "UV"}:
+        parts = [int(part) for part in parts]
+    if vr == "PN":
+        names = ("Alphabetic", "Ideographic", "Phonetic")
+        parts = [dict(zip(names, part.split("="), strict=False)) for part in parts]
+    return text(vr, *parts)
+
+
+def full_study(study: str) -> list[dict[str, Any]]:
+    series, sop = f"{study}.1", f"{study}.1.1"
+    return [
+        event("store", study, level="STUDY", attributes=as_json(everything(Level.STUDY), STUDIES)),
+        event("store", study, series, level="SERIES", attributes=as_json(everything(Level.SERIES), SERIES)),
+        event("store", study, series, sop, attributes=as_json(everything(Level.INSTANCE), INSTANCES)),
+    ]
+
+
+def names_of_several_scripts(study: str) -> list[dict[str, Any]]:
+    japanese = {"Alphabetic": "Yamada^Tarou", "Ideographic": "山田^太郎", "Phonetic": "やまだ^たろう"}
+    attributes = {
+        "00100010": text("PN", japanese),
+        "00081030": text("LO", "قباني لنزار"),
+        "00100020": text("LO", "ü" * 64),
+        "00080050": text("SH", ""),
+        "00080020": {"vr": "DA"},
+        "00080030": text("TM", None),
+        "00100040": {"vr": "CS", "Value": []},
+    }
+    return [event("store", study, f"{study}.1", f"{study}.1.{number}", attributes=attributes) for number in range(5)]
+
+
+def values_that_break_their_vr(study: str) -> list[dict[str, Any]]:
+    repaired = {"00080020": text("DA", "2026.01.02"), "00100040": text("CS", "f"), "00080060": text("CS", "ct ")}
+    emptied = {
+        "00100030": text("DA", "19991332"),
+        "00080050": text("SH", "x" * 17),
+        "00081030": text("LO", "a\x07bell"),
+        "00100010": text("PN", {"Alphabetic": "a" * 65}),
+        "00080030": text("TM", "quarter past ten"),
+        "00200010": text("SH", "A", "B"),
+        "00200013": text("IS", 2**31),
+    }
+    return [event("store", study, f"{study}.1", f"{study}.1.1", attributes=repaired | emptied)]
+
+
+def removals(study: str) -> list[dict[str, Any]]:
+    """The first study as such, the second with its series, the third with its instances, the fourth in part."""
+    stored = [
+        event("store", f"{study}.{number}", f"{study}.{number}.{series}", f"{study}.{number}.{series}.{sop}")
+        for number in (1, 2, 3, 4)
+        for series in (1, 2)
+        for sop in (1, 2)
+    ]
+    gone = [event("delete", f"{study}.1", level="STUDY", reason=REASON)]
+    gone += [event("delete", f"{study}.2", f"{study}.2.{series}", level="SERIES") for series in (1, 2)]
+    gone += [
+        event(
+            "delete",
+            f"{study}.{number}",
+            f"{study}.{number}.{series}",
+            f"{study}.{number}.{series}.{sop}",
+            reason=REASON,
+        )
+        for number, series, sop in ((3, 1, 1), (3, 1, 2), (3, 2, 1), (3, 2, 2), (4, 1, 1), (4, 2, 1), (4, 2, 2))
+    ]
+    return stored + gone
+
+
+def all_of_it() -> list[dict[str, Any]]:
+    return [
+        *full_study("1.2.1"),
+        *names_of_several_scripts("1.2.2"),
+        *values_that_break_their_vr("1.2.3"),
+        *removals("1.2.4"),
+    ]
+
+
+# --- what the readers say -----------------------------------------------------------------------------------------
+
+
+def dumped(path: Path) -> list[tuple[int, str, str]]:
+    """Depth, tag and VR of each element as dcmdump finds them in the file; it must find nothing to complain of."""
+    command = [str(dcmdump()), "+fo", "-dc", "+L", "-Un", "-ll", "info", str(path)]
+    found = subprocess.run(command, capture_output=True, check=False, timeout=60)
+    assert (found.returncode, found.stderr.decode()) == (0, "")
+    lines = re.findall(rb"^( *)\(([0-9a-f]{4}),([0-9a-f]{4})\) ([A-Z]{2}) ", found.stdout, re.MULTILINE)
+    return [(len(indent) // 4, (group + number).decode().upper(), vr.decode()) for indent, group, number, vr in lines]
+
+
+def read(path: Path) -> FileDataset:
+    """The file as pydicom reads it, every value converted and held against its VR; a warning fails the test."""
+    with strict_reading():
+        dataset = dcmread(path)
+        for _ in dataset.iterall():
+            pass  # converts the value
+    return dataset
+
+
+def walk(dataset: Dataset, path: TagPath = (), depth: int = 0) -> Iterator[tuple[int, TagPath, str]]:
+    """Depth, path and VR of each element in the order of the file."""
+    for tag in list(dataset.keys()):
+        element = dataset[tag]
+        here = (*path, f"{tag:08X}")
+        yield depth, here, element.VR
+        if element.VR == "SQ":
+            for item in element.value:
+                yield from walk(item, here, depth + 1)
+
+
+def items(dataset: Dataset, path: TagPath = ()) -> Iterator[tuple[TagPath, Dataset]]:
+    """The data set and its Items at every depth."""
+    yield path, dataset
+    for element in dataset:
+        if element.VR == "SQ":
+            for item in element.value:
+                yield from items(item, (*path, f"{element.tag:08X}"))
+
+
+def in_the_table(path: TagPath) -> TagPath:
+    """The path by which the table knows it: Items of Incorporated Inventory Instance Sequence nest in themselves."""
+    return tuple(tag for depth, tag in enumerate(path) if depth == 0 or tag != "00080422")
+
+
+def standard_vr(path: TagPath) -> str | None:
+    """The VR that the standard gives to the attribute at a path; None if it may not stand there."""
+    if path == ("00080400", "00080410", "0008041F"):
+        return "DT"  # the table leaves open which keys are matched
+    row = standard_rows().get(in_the_table(path))
+    return row.vr if row is not None else (OTHER_MODULES.get(path[0]) if len(path) == 1 else None)
+
+
+def check_against_standard(path: Path) -> FileDataset:
+    """What holds for every Inventory that Stocktake writes."""
+    dataset = read(path)
+    found = list(walk(dataset))
+    assert [(at, vr) for _, at, vr in found if vr != standard_vr(at)] == []
+    body = [line for line in dumped(path) if line[1][:4] != "0002"]
+    assert body == [(depth, at[-1], vr) for depth, at, vr in found]
+    for at, item in items(dataset):
+        tags = list(item.keys())
+        assert tags == sorted(tags), at
+        held = {f"{element.tag:08X}": element for element in item}
+        for tag, row in children(in_the_table(at)).items():
+            if row.type == "1":
+                assert tag in held, (at, row.keyword)
+                assert not held[tag].is_empty, (at, row.keyword)
+            if row.type == "2":
+                assert tag in held, (at, row.keyword)
+    return dataset
+
+
+def check_file_meta(dataset: FileDataset, syntax: str) -> None:
+    meta = dataset.file_meta
+    assert dataset.preamble == bytes(128)
+    assert meta.FileMetaInformationVersion == b"\x00\x01"
+    assert meta.MediaStorageSOPClassUID == dataset.SOPClassUID == INVENTORY_STORAGE
+    assert meta.MediaStorageSOPInstanceUID == dataset.SOPInstanceUID
+    assert meta.TransferSyntaxUID == SYNTAXES[syntax]
+    assert meta.ImplementationClassUID.is_valid
+    assert {element.keyword for element in meta} == {
+        "FileMetaInformationGroupLength",
+        "FileMetaInformationVersion",
+        "MediaStorageSOPClassUID",
+        "MediaStorageSOPInstanceUID",
+        "TransferSyntaxUID",
+        "ImplementationClassUID",
+        "ImplementationVersionName",
+    }
+
+
+def studies_of(dataset: Dataset) -> dict[str, Dataset]:
+    return {item.StudyInstanceUID: item for item in dataset.InventoriedStudiesSequence}
+
+
+# --- the promises -------------------------------------------------------------------------------------------------
+
+
+def test_every_kind_of_inventory_is_as_the_standard_asks(archive: Archive, syntax: str, tmp_path: Path) -> None:
+    archive.tell(all_of_it())
+    written = [archive.produce()]
+    archive.tell(names_of_several_scripts("1.2.5"))
+    written += [archive.produce(), archive.produce(), archive.produce("rollup"), archive.produce(force=True)]
+    written += [archive.produce("baseline")]
+    assert [manifest.kind for _, manifest in written] == ["baseline", "delta", "delta", "rollup", "delta", "baseline"]
+    for path, manifest in written:
+        dataset = check_against_standard(path)
+        check_file_meta(dataset, syntax)
+        assert dataset.InventoryLevel == archive.inventory.level
+        assert dataset.InventoryCompletionStatus == manifest.status
+        assert dataset.NumberOfStudyRecordsInInstance == len(dataset.InventoriedStudiesSequence) == manifest.own_records
+        assert dataset.TotalNumberOfStudyRecords == manifest.total_records
+        assert path.stat().st_size == manifest.bytes
+    assert [manifest.own_records for _, manifest in written] == [7, 1, 0, 1, 0, 8]
+    assert [manifest.total_records for _, manifest in written] == [7, 8, 8, 8, 8, 8]
+    alone = check_against_standard(archive.standalone(tmp_path / "alone.dcm", Range(None, NOON)))
+    check_file_meta(alone, syntax)
+    assert alone.NumberOfStudyRecordsInInstance == alone.TotalNumberOfStudyRecords == 8
+
+
+def test_every_attribute_of_the_table_arrives_as_the_archive_sent_it(archive: Archive) -> None:
+    archive.tell(full_study("1.2.1"))
+    path, _ = archive.produce()
+    [found] = read(path).InventoriedStudiesSequence
+    assert (archive.counts["values_repaired"], archive.counts["values_emptied"]) == (0, 0)
+    levels = LEVELS[: LEVELS.index(archive.inventory.level) + 1]
+    for name, at in zip(levels, (STUDIES, SERIES, INSTANCES), strict=False):
+        with strict_writing():
+            sent = pydicom_item(everything(Level(name)), at)
+        for element in sent:
+            if element.keyword == "ModalitiesInStudy":
+                continue  # it follows from the series
+            assert found[element.tag] == element, (name, element.keyword)
+        if name != levels[-1]:
+            [found] = found.InventoriedSeriesSequence if name == "STUDY" else found.InventoriedInstancesSequence
+
+
+@pytest.mark.parametrize("level", ["INSTANCE"], indirect=True)
+def test_values_of_any_script_and_empty_ones_arrive_as_they_were_sent(archive: Archive) -> None:
+    archive.tell(names_of_several_scripts("1.2.2"))
+    path, _ = archive.produce()
+    [study] = read(path).InventoriedStudiesSequence
+    assert study.PatientName == "Yamada^Tarou=山田^太郎=やまだ^たろう"
+    assert (study.PatientName.ideographic, study.PatientName.phonetic) == ("山田^太郎", "やまだ^たろう")
+    assert study.StudyDescription == "قباني لنزار"
+    assert study.PatientID == "ü" * 64
+    empty = ("AccessionNumber", "StudyDate", "StudyTime", "PatientSex", "PatientBirthDate", "StudyID")
+    assert [study[keyword].is_empty for keyword in empty] == [True] * 6
+    assert (study.NumberOfStudyRelatedSeries, study.NumberOfStudyRelatedInstances) == (1, 5)
+
+
+@pytest.mark.parametrize("level", ["INSTANCE"], indirect=True)
+def test_a_value_that_breaks_its_vr_is_repaired_or_emptied_and_the_study_is_kept(archive: Archive) -> None:
+    archive.tell(values_that_break_their_vr("1.2.3"))
+    path, _ = archive.produce()
+    [study] = check_against_standard(path).InventoriedStudiesSequence
+    [series] = study.InventoriedSeriesSequence
+    [instance] = series.InventoriedInstancesSequence
+    assert (study.StudyDate, study.PatientSex, series.Modality) == ("20260102", "F", "CT")
+    emptied = ("PatientBirthDate", "AccessionNumber", "StudyDescription", "PatientName", "StudyTime", "StudyID")
+    assert [keyword for keyword in emptied if not study[keyword].is_empty] == []
+    assert instance["InstanceNumber"].is_empty
+    assert (archive.counts["values_repaired"], archive.counts["values_emptied"]) == (3, 7)
+
+
+@pytest.mark.parametrize("level", ["INSTANCE"], indirect=True)
+def test_removals_are_marked_at_their_level_and_counted(archive: Archive) -> None:
+    archive.tell(removals("1.2.4"))
+    path, manifest = archive.produce()
+    studies = studies_of(check_against_standard(path))
+    assert [uid for uid, study in studies.items() if study.get("RemovedFromOperationalUse") == "Y"] == [
+        f"1.2.4.{number}"
+        for number in sorted((1, 2, 3), key=lambda number: archive.studies.shard_of(f"1.2.4.{number}"))
+    ]
+    assert studies["1.2.4.1"].ReasonForRemovalCodeSequence[0].CodeMeaning == REASON["CodeMeaning"]
+    assert studies["1.2.4.2"].ReasonForRemovalCodeSequence == []
+    partly = studies["1.2.4.4"]
+    assert [series.get("RemovedFromOperationalUse") for series in partly.InventoriedSeriesSequence] == [None, "Y"]
+    first = partly.InventoriedSeriesSequence[0].InventoriedInstancesSequence
+    assert [instance.get("RemovedFromOperationalUse") for instance in first] == ["Y", None]
+    assert (partly.NumberOfStudyRelatedSeries, partly.NumberOfStudyRelatedInstances) == (1, 1)
+    assert (manifest.counts["studies"], manifest.counts["removed_studies"]) == (4, 3)
+    assert (manifest.counts["series"], manifest.counts["instances"]) == (8, 16)
+
+
+@pytest.mark.parametrize("level", ["STUDY"], indirect=True)
+@pytest.mark.parametrize("syntax", ["EXPLICIT"], indirect=True)
+def test_texts_of_the_operator_are_written_in_utf_8_wherever_they_stand(archive: Archive) -> None:
+    texts = {
+        "purpose": "Übergabe\r\n移行",
+        "manufacturer": "مستشفى",
+        "institution_name": "Ångström",
+        "station_name": "Röntgen 山",
+    }
+    archive.inventory = with_texts(archive.inventory, texts)
+    path, _ = archive.produce()
+    dataset = check_against_standard(path)
+    found = (dataset.InventoryPurpose, dataset.Manufacturer, dataset.InstitutionName, dataset.StationName)
+    assert found == tuple(texts.values())
+
+
+def with_texts(policy: InventoryPolicy, texts: dict[str, str]) -> InventoryPolicy:
+    return replace(policy, **texts)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("level", ["STUDY"], indirect=True)
+@pytest.mark.parametrize("syntax", ["EXPLICIT"], indirect=True)
+@pytest.mark.parametrize(
+    "reason",
+    [
+        REASON | {"CodeMeaning": "m" * 65},
+        REASON | {"CodeValue": "v" * 17},
+        REASON | {"CodeMeaning": "two\\values"},
+        REASON | {"CodeMeaning": "a\x07bell"},
+    ],
+)
+def test_a_reason_for_removal_that_breaks_its_vr_is_not_written(archive: Archive, reason: dict[str, str]) -> None:
+    """It may be refused or taken for none; what is written must keep the standard."""
+    archive.tell([event("store", "1.2.3", "1.2.3.1", "1.2.3.1.1")])
+    with suppress(BadEvent):
+        archive.tell([event("delete", "1.2.3", level="STUDY", reason=reason)])
+    path, _ = archive.produce()
+    check_against_standard(path)

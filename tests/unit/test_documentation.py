@@ -1,0 +1,205 @@
+"""The documents held to the program: what they list is what there is, and what they show works."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import get_args
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from consumers.counts import CountName, Counts
+from consumers.formats.native import NativeFormat
+from monitor.metrics import COUNTER, GAUGES
+from state.times import MICROSECONDS
+from stocktake.cli import COMMANDS
+from stocktake.exits import Exit
+from stocktake.settings import REPOSITORY_SETTINGS, SETTINGS, Setting, load
+from writers.manifest import Manifest, Member
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+EVENTS = (ROOT / "docs" / "events.md").read_text(encoding="utf-8")
+DOCUMENTS = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "helm").rglob("*.md"))
+)
+TEST_VARIABLE = re.compile(r"\bSTOCKTAKE_TEST_[A-Z]+\b")
+
+
+def rows(document: str) -> Iterator[list[str]]:
+    """The cells of each row of each table."""
+    for line in document.splitlines():
+        if line.startswith("|") and not line.startswith("|---"):
+            yield [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def table(*header: str) -> dict[str, list[str]]:
+    """The rows of the README's table with this header, by their first cell."""
+    found: dict[str, list[str]] = {}
+    inside = False
+    for line in README.splitlines():
+        if not line.startswith("|"):
+            inside = False
+        elif (cells := next(rows(line), None)) is not None:
+            if inside:
+                assert cells[0] not in found, f"{cells[0]} has two rows"
+                found[cells[0]] = cells
+            inside = inside or cells == list(header)
+    return found
+
+
+def blocks(document: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", document, re.MULTILINE | re.DOTALL)
+
+
+# --- the README's tables ---------------------------------------------------------------------------------------
+
+
+def test_the_readme_lists_every_command() -> None:
+    assert {f"`stocktake {name}`" for name in COMMANDS} <= table("command", "does").keys()
+
+
+@pytest.mark.parametrize("setting", [*SETTINGS, *REPOSITORY_SETTINGS], ids=lambda setting: setting.name)
+def test_the_readme_tells_of_every_setting_its_variable_default_and_meaning(setting: Setting) -> None:
+    found = table("setting", "variable", "default", "meaning")[f"`{setting.name}`"]
+    default = f"`{setting.default}`" if setting.default else "(empty)"
+    assert found[1:3] == [f"`{setting.variable}`", default]
+    assert found[3]
+
+
+def test_the_readme_lists_no_setting_that_is_none() -> None:
+    known = {f"`{setting.name}`" for setting in (*SETTINGS, *REPOSITORY_SETTINGS)}
+    assert table("setting", "variable", "default", "meaning").keys() == known
+
+
+def test_the_readme_names_every_secret_that_may_come_from_a_file() -> None:
+    paragraph = next(part for part in README.split("\n\n") if part.startswith("The secrets"))
+    assert set(re.findall(r"`(\w+\.\w+)`", paragraph)) == {setting.name for setting in SETTINGS if setting.secret}
+
+
+def test_the_readme_lists_every_exit_code() -> None:
+    found = {(code, name) for code, name, _ in table("exit code", "name", "means").values()}
+    assert found == {(str(code.value), f"`{code.name}`") for code in Exit}
+
+
+def test_the_readme_lists_every_counter() -> None:
+    assert table("counter", "counts").keys() == {f"`{name}`" for name in get_args(CountName)}
+
+
+def test_the_readme_lists_every_metric() -> None:
+    assert set(re.findall(r"`(stocktake_\w+)", README)) == {*GAUGES, COUNTER}
+
+
+def test_the_readme_lists_every_variable_that_the_tests_read() -> None:
+    read = {
+        name
+        for path in (ROOT / "tests").rglob("*.py")
+        for name in re.findall(r'"(STOCKTAKE_TEST_[A-Z]+)"', path.read_text(encoding="utf-8"))
+    }
+    assert {f"`{name}`" for name in read} == table("variable", "gives the tests").keys()
+
+
+def test_the_readme_maps_every_folder_of_the_tree() -> None:
+    ignored = {line.strip("/") for line in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()}
+    folders = {
+        f"`{path.name}/`"
+        for path in ROOT.iterdir()
+        if path.is_dir() and not path.name.startswith(".") and not any(path.match(pattern) for pattern in ignored)
+    }
+    assert table("folder", "holds").keys() == folders
+
+
+# --- links -----------------------------------------------------------------------------------------------------
+
+
+def links(document: str) -> list[str]:
+    """The targets of relative links."""
+    text = re.sub(r"^```.*?^```$", "", (ROOT / document).read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    return [target for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target]
+
+
+def anchors(document: Path) -> set[str]:
+    """The anchors of a document's headings, as they are made on the forges."""
+    found = set()
+    for heading in re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.MULTILINE):
+        found.add(re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-"))
+    return found
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_relative_link_leads_somewhere(document: str) -> None:
+    for link in links(document):
+        target, _, anchor = link.partition("#")
+        path = (ROOT / document).parent / target if target else ROOT / document
+        assert path.exists(), f"{document}: {link}"
+        assert not anchor or anchor in anchors(path), f"{document}: {link}"
+
+
+@pytest.mark.parametrize("document", [name for name in DOCUMENTS if name.startswith("docs/")])
+def test_every_document_is_linked_from_the_readme(document: str) -> None:
+    assert document in {link.partition("#")[0] for link in links("README.md")}
+
+
+def test_decisions_are_numbered_without_gaps_and_dated() -> None:
+    notes = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+    assert [int(path.name[:4]) for path in notes] == list(range(1, len(notes) + 1))
+    for number, path in enumerate(notes, start=1):
+        title, _, date, *_ = path.read_text(encoding="utf-8").splitlines()
+        assert title.startswith(f"# {number}. "), path.name
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d", date), path.name
+
+
+# --- what is shown works ---------------------------------------------------------------------------------------
+
+
+def test_the_example_settings_file_loads(tmp_path: Path) -> None:
+    [example] = blocks(README, "toml")
+    config = tmp_path / "stocktake.toml"
+    config.write_text(example, encoding="utf-8")
+    settings = load(config, {})
+    assert [one.name for one in settings.repositories] == list(tomllib.loads(example)["repositories"])
+
+
+@pytest.mark.parametrize("number", range(len(blocks(EVENTS, "json"))))
+def test_every_example_event_is_an_event_and_loses_no_value(number: int) -> None:
+    example = json.loads(blocks(EVENTS, "json")[number])
+    counts: Counts = Counter()
+    policy = load(None, {}).consumer
+    # The record is as new as an example may be: no time is ahead of it.
+    timestamp = 4_102_444_800 * MICROSECONDS
+    [event] = NativeFormat(policy, ZoneInfo("UTC"), counts).decode(json.dumps(example).encode(), timestamp)
+    assert (event.action, event.level) == (example["action"], example["level"])
+    assert counts["values_repaired"] == counts["values_emptied"] == counts["times_ahead"] == 0
+
+
+def test_the_example_events_show_every_action_at_every_level() -> None:
+    shown = {(event["action"], event["level"]) for event in map(json.loads, blocks(EVENTS, "json"))}
+    assert shown == {
+        (action, level) for action in ("store", "update", "delete") for level in ("STUDY", "SERIES", "INSTANCE")
+    }
+
+
+def test_the_documents_name_every_field_of_the_manifest() -> None:
+    text = (ROOT / "docs" / "inventories.md").read_text(encoding="utf-8")
+    named = {name for cells in rows(text) for name in re.findall(r"`(\w+)`", " ".join(cells))}
+    assert {field.name for field in (*fields(Manifest), *fields(Member))} <= named
+
+
+def test_every_command_in_an_example_is_one() -> None:
+    for document in DOCUMENTS:
+        for block in blocks((ROOT / document).read_text(encoding="utf-8"), "sh"):
+            for name in re.findall(r"^(?:\S*/)?stocktake ([a-z]+)", block, re.MULTILINE):
+                assert name in COMMANDS, f"{document}: {name}"
+
+
+def test_the_changelog_has_a_section_for_this_version() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.search(rf"^## {re.escape(version)}\b", changelog, re.MULTILINE)
