@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BENCH ?= full
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help demo test lint format typecheck bench constraints clean
 

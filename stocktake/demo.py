@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from stocktake.wiring import OpenRepository
 from writers.compare import differences
 from writers.manifest import Manifest
 from writers.produce import Producer
+from writers.reader import InventoryFile
 from writers.resolve import resolve
 from writers.tree import load_tree
 from writers.verify import verify
@@ -83,12 +85,13 @@ def play(stage: Stage, studies: int, seed: int) -> None:
     print(f"     And a study comes late: its time, {to_iso(late)}, lies before every cut so far.")
     _publish(stage, [_deletion(deleted, stage.opened.connection.now()), _late(late)])
     last = _produce(stage)
+    _show_own(stage, last, {deleted: "the tombstone", _LATE_STUDY: "the late study"})
 
     _say("6", "Read back: the tree of the head is resolved; the newest record of each study prevails.")
     _check(stage, last)
     print(f"\nDone. The files are in {folder}. Look at them with\n")
     for command in ("show", "verify", "resolve"):
-        print(f"     stocktake {command} {folder}")
+        print(f"     {sys.argv[0]} {command} {folder}")
 
 
 def _say(number: str, text: str) -> None:
@@ -136,6 +139,16 @@ def _produce(stage: Stage) -> Manifest:
         f"     -> {stage.producer.folder.path / manifest.file}"
     )
     return manifest
+
+
+def _show_own(stage: Stage, manifest: Manifest, wanted: dict[str, str]) -> None:
+    """Say that the inventory's own records are these studies."""
+    with InventoryFile(stage.producer.folder.path / manifest.file) as inventory:
+        own = {item.study_instance_uid for item in inventory.studies()}
+    missing = [what for uid, what in wanted.items() if uid not in own]
+    if missing:
+        raise DemoFailed(f"{' and '.join(missing)} should be in {manifest.file}")
+    print(f"     In it: {' and '.join(wanted.values())}")
 
 
 def _check(stage: Stage, head: Manifest) -> None:

@@ -1,0 +1,447 @@
+"""The chain of inventories: sound in each pair, shallow for ever, whole after any death of a writer or loss in Redis."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+
+from state.attributes import Level
+from state.errors import Fenced
+from state.times import MICROSECONDS, to_iso
+from tests.harness import Deployment
+from tests.oracle.adversary import BEGIN, CT
+from tests.oracle.events import Json
+from tests.oracle.journal import Journal, own_records
+from writers.manifest import Manifest
+from writers.produce import Producer
+from writers.reader import InventoryFile
+from writers.tree import load_tree
+from writers.verify import verify
+
+
+class Chain:
+    """A deployment whose events are applied by hand, second by second of the archive's clock, and their journal."""
+
+    def __init__(self, folder: Path, redis_url: str, repository: str, **given: str) -> None:
+        self.deployment = Deployment(folder, redis_url, repository, **given)
+        self.journal = Journal(Level.INSTANCE)
+        self.second = 0
+        self._offset = 0
+
+    def store(self, *studies: int, at: int | None = None) -> None:
+        """One more instance of each study; ``at``: its second, if it is not the present one."""
+        self.second += 1
+        self.deployment.clock.now = BEGIN + self.second * MICROSECONDS
+        events = [ct(study, self.second, self.second if at is None else at) for study in studies]
+        for number, event in enumerate(events):
+            self.journal.add(event, self.deployment.clock.now, 0, self._offset + number)
+        self._offset = self.deployment.apply([(event, self.deployment.clock.now) for event in events], self._offset)
+
+    def produce(self, kind: str = "next", *, force: bool = False) -> Manifest:
+        return self.check(self.deployment.produce(kind, force=force))
+
+    def check(self, manifest: Manifest) -> Manifest:
+        """The inventory shows the state, and it and all below it break no rule."""
+        path = self.deployment.path(manifest)
+        self.journal.start = manifest.scope_begin
+        self.journal.check_present(path)
+        assert [finding for finding in verify(path) if finding.severity == "error"] == []
+        return manifest
+
+    def files(self) -> set[str]:
+        """Everything below the folder, as paths relative to it."""
+        folder = self.deployment.folder
+        return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+    def check_no_orphans(self, head: Manifest) -> None:
+        """Only the head's chain, and what it once replaced, is there: nothing temporary, nothing unpublished."""
+        names = {path.removesuffix(".dcm") for path in self.files() if path.endswith(".dcm")}
+        assert self.files() == {f"{name}.dcm" for name in names} | {f"{name}.json" for name in names} | {"head.json"}
+        assert len(names) == head.sequence
+
+
+@pytest.fixture
+def chain(tmp_path: Path, redis_url: str, repository: str) -> Iterator[Chain]:
+    made = Chain(tmp_path, redis_url, repository)
+    yield made
+    made.deployment.close()
+
+
+def ct(study: int, instance: int, second: int) -> Json:
+    """The store of an instance at a second of the archive's clock."""
+    values = {"0020000D": f"1.2.{study}", "0020000E": f"1.2.{study}.1", "00080018": f"1.2.{study}.1.{instance}"}
+    dataset = {tag: {"vr": "UI", "Value": [uid]} for tag, uid in (values | {"00080016": CT}).items()}
+    return {"action": "store", "time": to_iso(BEGIN + second * MICROSECONDS), "dataset": dataset}
+
+
+def update_times(path: Path) -> dict[str, str]:
+    """Study Update DateTime of each own record, as plain pydicom reads it."""
+    return {str(one.StudyInstanceUID): str(one.StudyUpdateDateTime) for one in read(path).InventoriedStudiesSequence}
+
+
+def read(path: Path) -> pydicom.Dataset:
+    return pydicom.dcmread(path)
+
+
+def references(items: Any) -> list[Any]:
+    """(0008,0422) as nested lists of UIDs."""
+    return [[str(one.ReferencedSOPInstanceUID), references(one.get("IncorporatedInventoryInstanceSequence", []))] for one in items]
+
+
+# --- every pair --------------------------------------------------------------------------------------------------
+
+
+def test_every_member_is_within_what_incorporates_it(chain: Chain) -> None:
+    """Records within the Scope, counts that add up, copies of 0008,0422 that are true (C.38.1.1.5, C.38.2.3)."""
+    chain.store(1, 2, 3)
+    head = chain.produce()
+    for number in range(20):
+        chain.store(number % 5, 10 + number, at=chain.second - 3 * number)
+        head = chain.produce()
+    members = {node.sop_instance_uid: read(node.path) for node in load_tree(chain.deployment.path(head)).nodes}
+    assert len(members) > 3
+    for uid, member in members.items():
+        below = references(member.IncorporatedInventoryInstanceSequence)
+        total = len(member.InventoriedStudiesSequence)
+        [scope] = member.ScopeOfInventorySequence
+        begin, end = (str(one.StudyUpdateDateTime) for one in scope.RangeMatchingSequence)
+        for other, its_own in below:
+            incorporated = members[other]
+            assert its_own == references(incorporated.IncorporatedInventoryInstanceSequence), f"{uid} copies {other}"
+            total += incorporated.TotalNumberOfStudyRecords
+        for inner in flatten(below):
+            for record in members[inner].InventoriedStudiesSequence:
+                assert begin <= str(record.StudyUpdateDateTime) <= end, f"{inner} within the Scope of {uid}"
+        assert member.NumberOfStudyRecordsInInstance == len(member.InventoriedStudiesSequence)
+        assert member.TotalNumberOfStudyRecords == total
+
+
+def flatten(below: list[Any]) -> Iterator[str]:
+    for uid, further in below:
+        yield uid
+        yield from flatten(further)
+
+
+def test_a_chain_of_300_deltas_stays_shallow_and_its_heads_small(chain: Chain) -> None:
+    """A rollup of tier k holds at least fanout**k inventories, so with n of them there are 1 + log(n) tiers, each with
+    at most fanout members at the top of the chain; the baseline is below all of those.
+    """
+    deltas, fanout = 300, chain.deployment.settings.chain.rollup_fanout
+    chain.store(*range(10))
+    chain.produce()
+    deepest = fanout * (1 + math.floor(math.log(deltas, fanout)))
+    depths, headers, own = [], [], []
+    with chain.deployment.producing() as producer:
+        for number in range(deltas):
+            chain.store(number % 10)
+            head = producer.produce()
+            with InventoryFile(chain.deployment.path(head)) as file:
+                headers.append(len(file.header_data))
+            depths.append(len(head.members) - 1)
+            own.append(head.own_records)
+    assert head.sequence == deltas + 1
+    assert max(depths) <= deepest
+    each = max(headers) / max(depths)
+    assert max(headers) <= 1000 + 200 * deepest, f"{each:.0f} bytes for each member"
+    assert max(own) <= 10  # however many inventories a rollup replaces, a study comes once
+    assert max(node.depth for node in load_tree(chain.deployment.path(head)).nodes) == depths[-1]
+    chain.check(head)
+
+
+def test_a_baseline_starts_over(chain: Chain) -> None:
+    chain.store(1, 2)
+    chain.produce()
+    chain.store(3)
+    chain.produce()
+    baseline = chain.produce("baseline")
+    assert (baseline.kind, baseline.incorporated, baseline.own_records, baseline.sequence) == ("baseline", (), 3, 3)
+    chain.store(2)
+    delta = chain.produce()
+    assert delta.incorporated == (baseline.sop_instance_uid,)
+    assert len(load_tree(chain.deployment.path(delta)).nodes) == 2
+
+
+def test_a_delta_is_written_also_when_nothing_changed(chain: Chain) -> None:
+    chain.store(1)
+    chain.produce()
+    empty = chain.produce()
+    made = read(chain.deployment.path(empty))
+    assert len(made.InventoriedStudiesSequence) == made.NumberOfStudyRecordsInInstance == 0
+    assert made.TotalNumberOfStudyRecords == 1
+
+
+def test_a_forced_cut_says_partial_and_the_next_says_complete_only_when_the_watermark_has_reached_it(
+    chain: Chain,
+) -> None:
+    chain.store(1)
+    chain.produce()
+    chain.store(2)
+    forced = chain.produce(force=True)
+    assert read(chain.deployment.path(forced)).InventoryCompletionStatus == "PARTIAL"
+    # The watermark is that of the archive's clock, far behind the moment of the forced cut.
+    chain.store(3)
+    behind = chain.produce()
+    assert chain.deployment.opened.repository.watermark().time == chain.deployment.clock.now < behind.watermark
+    assert read(chain.deployment.path(behind)).InventoryCompletionStatus == "PARTIAL"
+    chain.deployment.clock.now = behind.watermark + MICROSECONDS
+    chain.second = (chain.deployment.clock.now - BEGIN) // MICROSECONDS
+    chain.store(4)
+    assert read(chain.deployment.path(chain.produce())).InventoryCompletionStatus == "COMPLETE"
+
+
+def test_events_older_than_the_start_count_as_updated_at_it(tmp_path: Path, redis_url: str, repository: str) -> None:
+    start = BEGIN + 100 * MICROSECONDS
+    chain = Chain(tmp_path, redis_url, repository, CHAIN__START=to_iso(start))
+    chain.second = 200
+    chain.store(1, at=50)
+    chain.store(2, at=150)
+    first = chain.produce()
+    chain.store(3, at=60)
+    second = chain.produce()
+    chain.deployment.close()
+    assert first.scope_begin == second.scope_begin == start
+    times = update_times(chain.deployment.path(first)) | update_times(chain.deployment.path(second))
+    assert times == {
+        "1.2.1": "20260921141500.000000+0000",
+        "1.2.2": "20260921141550.000000+0000",
+        "1.2.3": "20260921141500.000000+0000",
+    }
+
+
+def test_without_a_start_the_chain_begins_with_the_oldest_study(chain: Chain) -> None:
+    chain.second = 100
+    chain.store(1, at=50)
+    chain.store(2, at=70)
+    first = chain.produce()
+    assert first.scope_begin == BEGIN + 50 * MICROSECONDS
+    chain.store(3, at=20)
+    second = chain.produce()
+    assert second.scope_begin == first.scope_begin
+    assert update_times(chain.deployment.path(second)) == {"1.2.3": "20260921141410.000000+0000"}
+
+
+# --- writers that die --------------------------------------------------------------------------------------------
+
+
+class Died(Exception):
+    """What stands for kill -9 in a producer: nothing of it runs after."""
+
+
+# The method that begins the step after the one that the writer still did (the steps of writers/produce.py).
+STEPS = {
+    1: (Producer, "_watermark"),
+    2: (Producer, "_plan"),
+    3: (Producer, "_cut"),
+    4: (Producer, "_read_whole_slice"),
+    6: (Producer, "_assemble"),
+    7: ("folder", "publish"),
+    8: (Producer, "_move_head"),
+    9: ("folder", "write_head"),
+    10: (Producer, "_settle"),
+    11: (Producer, "_forget"),
+}
+
+
+def die_after(step: int, producer: Producer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the producer die when it has done that step; its lease expires."""
+
+    def die(*args: object, **given: object) -> None:
+        raise Died
+
+    owner, name = STEPS[step]
+    target: object = producer.folder if owner == "folder" else producer
+    if step == 9:
+        # head.json is also written when a writer begins; it dies at the one after the head was moved.
+        written = producer.folder.write_head
+
+        def second(manifest: Manifest) -> None:
+            if producer.folder.head() is None or manifest.sequence > producer.folder.head().sequence:  # type: ignore[union-attr]
+                raise Died
+            written(manifest)
+
+        monkeypatch.setattr(producer.folder, "write_head", second)
+    else:
+        monkeypatch.setattr(target, name, die)
+    with pytest.raises(Died):
+        producer.produce()
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["first", "later"])
+@pytest.mark.parametrize("step", STEPS)
+def test_what_a_dead_writer_left_is_completed_or_replaced(
+    chain: Chain, step: int, first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain.store(1, 2)
+    if not first:
+        chain.produce()
+        chain.store(2, 3)
+    producer, lease = chain.deployment.open_producer()
+    assert lease.take()
+    die_after(step, producer, monkeypatch)
+    chain.deployment.redis.delete(chain.deployment.keys.lease)  # it expires
+    chain.store(3, 4)
+    head = chain.produce()
+    # One that died after the file had its name and manifest is completed, and the next comes after it.
+    assert head.sequence == (1 if first else 2) + (step >= 8)
+    chain.check_no_orphans(head)
+    assert chain.deployment.opened.studies.owed() == 0
+    assert chain.deployment.redis.get(chain.deployment.keys.plan) is None
+    assert chain.produce().own_records == 0
+
+
+@pytest.mark.parametrize("step", [5, 7.5], ids=["in the records", "between rename and manifest"])
+def test_what_a_writer_left_half_written_is_discarded(
+    chain: Chain, step: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain.store(1, 2)
+    chain.produce()
+    chain.store(2, 3)
+    producer, lease = chain.deployment.open_producer()
+    assert lease.take()
+
+    def die(*args: object) -> None:
+        raise Died
+
+    if step == 5:
+        monkeypatch.setattr(producer, "_tell", die)
+    else:
+        monkeypatch.setattr(producer.folder, "_write_json", die)
+    if step == 7.5:
+        monkeypatch.setattr(producer.folder, "write_head", lambda manifest: None)
+    with pytest.raises(Died):
+        producer.produce()
+    monkeypatch.undo()
+    chain.deployment.redis.delete(chain.deployment.keys.lease)
+    head = chain.produce()
+    assert head.sequence == 2
+    chain.check_no_orphans(head)
+
+
+# --- two writers -------------------------------------------------------------------------------------------------
+
+
+def test_only_one_writer_has_the_lease(chain: Chain) -> None:
+    (_, first), (_, second) = chain.deployment.open_producer(), chain.deployment.open_producer()
+    assert first.take()
+    assert not second.take()
+    first.release()
+    assert second.take()
+    with pytest.raises(Fenced):
+        first.keep()
+
+
+OVERTAKEN_BEFORE = {
+    "the plan": (Producer, "_plan"),
+    "the cut": (Producer, "_cut"),
+    "the records": (Producer, "_read_whole_slice"),
+    "the header": (Producer, "_assemble"),
+    "the rename": ("folder", "publish"),
+    "the head moves": (Producer, "_move_head"),
+    "it strikes off": (Producer, "_settle"),
+}
+
+
+@pytest.mark.parametrize("moment", OVERTAKEN_BEFORE)
+def test_a_writer_that_was_overtaken_publishes_nothing_and_harms_nothing(
+    chain: Chain, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stands still (a paused machine) until another has taken the lease and produced, then goes on."""
+    chain.store(1, 2)
+    chain.produce()
+    chain.store(2, 3)
+    slow, lease = chain.deployment.open_producer()
+    assert lease.take()
+    owner, name = OVERTAKEN_BEFORE[moment]
+    target: Any = slow.folder if owner == "folder" else slow
+    original = getattr(target, name)
+    heads: list[Manifest] = []
+
+    def overtaken(*args: Any, **given: Any) -> Any:
+        if not heads:
+            chain.deployment.redis.delete(chain.deployment.keys.lease)
+            chain.store(4)
+            heads.append(chain.produce())
+        return original(*args, **given)
+
+    monkeypatch.setattr(target, name, overtaken)
+    with pytest.raises(Fenced):
+        slow.produce()
+    [head] = heads
+    chain.check(head)  # all that it incorporates is still there
+    chain.check_no_orphans(head)
+    chain.store(5)
+    chain.check_no_orphans(chain.produce())
+
+
+# --- Redis that lost something -----------------------------------------------------------------------------------
+
+
+def test_a_redis_that_lost_its_head_goes_on_from_head_json(chain: Chain) -> None:
+    chain.store(1)
+    chain.produce()
+    chain.store(2)
+    before = chain.produce()
+    chain.deployment.redis.delete(chain.deployment.keys.chain)
+    chain.store(3)
+    head = chain.produce()
+    assert head.sequence == before.sequence + 1
+    assert head.incorporated == (before.sop_instance_uid,)
+    chain.check_no_orphans(head)
+
+
+def test_a_cut_whose_plan_was_lost_is_not_taken_again_for_a_later_moment(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The writer took the cut and died; the server of the repository's own keys failed over and lost plan and cut;
+    the shards, on other servers, did not. What was applied since belongs to the next cut, which must still reach it.
+    """
+    chain.store(1)
+    chain.produce()
+    kept = chain.deployment.redis.dump(chain.deployment.keys.chain)
+    producer, lease = chain.deployment.open_producer()
+    assert lease.take()
+    die_after(4, producer, monkeypatch)
+    redis, keys = chain.deployment.redis, chain.deployment.keys
+    redis.delete(keys.lease, keys.plan)
+    redis.restore(keys.chain, 0, kept, replace=True)  # type: ignore[arg-type]
+    chain.store(2)
+    assert own_records(chain.deployment.path(chain.produce())) == {"1.2.2"}
+
+
+def test_shards_that_lose_writes_while_the_slice_is_read_are_waited_for(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain.store(1)
+    chain.produce()
+    redis = chain.deployment.redis
+    keys = [key for shard in chain.deployment.shard_keys for key in (shard.offsets, shard.generation, shard.changed)]
+    kept = {key: redis.dump(key) for key in keys}
+    chain.store(2)
+    producer, lease = chain.deployment.open_producer()
+    assert lease.take()
+    read_slice, reads = producer._read_slice, []
+
+    def lose_once(*args: Any) -> Any:
+        if not reads:
+            for key, value in kept.items():
+                redis.delete(key)
+                if value is not None:
+                    redis.restore(key, 0, value)  # type: ignore[arg-type]
+        reads.append(1)
+        found = read_slice(*args)
+        if len(reads) == 1:
+            chain._offset -= 1
+            chain.deployment.apply([(ct(2, 2, 2), chain.deployment.clock.now)], chain._offset)
+            chain._offset += 1
+        return found
+
+    monkeypatch.setattr(producer, "_read_slice", lose_once)
+    head = producer.produce()
+    assert len(reads) == 2
+    chain.check(head)
