@@ -79,6 +79,19 @@ class Applier:
                 batches[shard] = (moves, ())
         self._write(batches)
 
+    def check(self) -> None:
+        """Compare every shard's offsets with what this consumer believes.
+
+        On a quiet stream nothing else would show that a shard lost its tail, or that its offsets were lowered.
+
+        Raises:
+            OffsetConflict: one differs.
+        """
+        for partition, applied in self._applied.items():
+            for shard, found in enumerate(self._studies.offsets(partition)):
+                if found != applied[shard]:
+                    raise OffsetConflict(partition, shard, applied[shard], found)
+
     def _by_shard(self, batch: Sequence[Decoded]) -> dict[int, ShardEvents]:
         """Events grouped by shard and study in their order, without those that their shard already covers."""
         pending: dict[int, ShardEvents] = {}

@@ -38,6 +38,7 @@ from state.times import MICROSECONDS
 log = logging.getLogger(__name__)
 
 _POLL: Final = 0.25  # seconds; also how soon a request to stop is seen
+_CHECK: Final = 5.0  # seconds between two looks at whether the shards still are where this consumer left them
 _AGAIN: Final = 1.0  # seconds between tries while the state is away
 
 
@@ -82,6 +83,7 @@ class Consumer:
         self._times: dict[TopicPartition, PartitionTimes] = {}
         self._published = -policy.watermark_interval
         self._reported: Counter[str] = Counter()
+        self._checked = clock.monotonic()
         self._broker_away = False
         self._max_out_of_order = round(policy.max_out_of_order * MICROSECONDS)
 
@@ -134,6 +136,8 @@ class Consumer:
         self._counts["dead_letters"] += len(letters)
         if over is not None:
             # What came before is applied and its offsets are moved: going on begins with the message that was too many.
+            self._applier.advance({decoded.partition: decoded.offset for decoded in batch})
+            self._report_counts()
             self._repository.stop_for_dead_letters(str(over))
             raise over
 
@@ -194,6 +198,9 @@ class Consumer:
         fields = {self._source.field(one): position.next - 1 for one, position in positions.items()}
         try:
             self._applier.advance({field: last for field, last in fields.items() if last >= 0})
+            if self._clock.monotonic() - self._checked >= _CHECK:
+                self._applier.check()
+                self._checked = self._clock.monotonic()
         except OffsetConflict as conflict:
             log.warning("%s; reading that partition again from what its shards have applied", conflict)
             self._start_again()

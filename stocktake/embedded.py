@@ -2,7 +2,8 @@
 
 They come with the ``embedded`` extra, for Linux and macOS, and listen on 127.0.0.1 only. Valkey keeps its
 data below the caller's folder, so the state survives a restart. Tansu, the Kafka-compatible broker, keeps
-events in memory only: those not consumed when it stops are lost, and topics and consumer groups begin anew.
+events in memory only: those not consumed when it stops are lost, and topics and consumer groups begin anew. It may
+tell a partition's end too low (0.6.0), so that lag and watermark are a moment too good: it is for trying things out.
 """
 
 from __future__ import annotations

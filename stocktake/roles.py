@@ -81,6 +81,11 @@ def use_embedded(settings: Settings, servers: EmbeddedServers, data_dir: Path) -
     for repository in changed.repositories:
         for topic in repository.topics:
             ensure_topic(changed.kafka, topic)
+        opened = open_repository(changed, repository.name)
+        try:
+            opened.repository.resume()  # the messages that stopped it went with the broker's memory
+        finally:
+            opened.close()
     text = (
         "# Written by stocktake for the embedded servers of this folder: use it with --config while they run.\n"
         f'[kafka]\nbootstrap_servers = "{servers.bootstrap_servers}"\nsession_timeout = "{EMBEDDED_SESSION_TIMEOUT}s"\n'

@@ -123,7 +123,7 @@ class Deployment:
 
     @contextmanager
     def kafka_producer(self) -> Iterator[KafkaProducer]:
-        with closing(KafkaProducer(bootstrap_servers=self.settings.kafka.bootstrap_servers[0], linger_ms=5)) as producer:
+        with closing(KafkaProducer(bootstrap_servers=self.settings.kafka.bootstrap_servers[0], linger_ms=5, max_request_size=10**7)) as producer:
             yield producer
 
     def publish(self, events: Iterable[tuple[Json, int]]) -> list[Sent]:
@@ -270,6 +270,23 @@ class Deployment:
     @property
     def shard_keys(self) -> list[ShardKeys]:
         return [ShardKeys(self.name, shard) for shard in range(self.settings.state.shards)]
+
+    def dump_shards(self) -> list[dict[bytes, bytes]]:
+        """What each shard holds, key by key."""
+        found = []
+        for shard in range(self.settings.state.shards):
+            keys: list[bytes] = self.redis.keys(f"st:{{{shard}}}:{self.name}:*")  # type: ignore[assignment]
+            found.append({key: value for key in keys if (value := self.redis.dump(key)) is not None})
+        return found  # type: ignore[return-value]
+
+    def lose(self, shard: int, before: Mapping[bytes, bytes]) -> None:
+        """Put a shard back to what it held, all at once: what a server loses that fails over."""
+        pipeline = self.redis.pipeline(transaction=True)
+        for key in self.redis.keys(f"st:{{{shard}}}:{self.name}:*"):  # type: ignore[union-attr]
+            pipeline.delete(key)
+        for key, value in before.items():
+            pipeline.restore(key, 0, value)  # type: ignore[arg-type]
+        pipeline.execute()
 
     def forget_offsets(self) -> None:
         """Lower every shard's offsets to nothing, so that the whole topic is applied again."""

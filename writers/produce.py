@@ -215,7 +215,8 @@ class Producer:
                 f"repository {self._repository.name}: shards have not applied what the watermark stands for in "
                 f"partition {', '.join(behind)}; is a consumer running?"
             )
-        return max(watermark.time, before), iod.COMPLETE
+        # After a forced cut the watermark may still lie before the head's: events up to that one may be missing.
+        return max(watermark.time, before), iod.COMPLETE if watermark.time >= before else iod.PARTIAL
 
     def _plan(self, head: Manifest | None, content: int) -> Plan:
         uid = new_uid(self._inventory.uid_root)

@@ -419,9 +419,7 @@ def test_shards_that_lose_writes_while_the_slice_is_read_are_waited_for(
 ) -> None:
     chain.store(1)
     chain.produce()
-    redis = chain.deployment.redis
-    keys = [key for shard in chain.deployment.shard_keys for key in (shard.offsets, shard.generation, shard.changed)]
-    kept = {key: redis.dump(key) for key in keys}
+    before = chain.deployment.dump_shards()
     chain.store(2)
     producer, lease = chain.deployment.open_producer()
     assert lease.take()
@@ -429,10 +427,8 @@ def test_shards_that_lose_writes_while_the_slice_is_read_are_waited_for(
 
     def lose_once(*args: Any) -> Any:
         if not reads:
-            for key, value in kept.items():
-                redis.delete(key)
-                if value is not None:
-                    redis.restore(key, 0, value)  # type: ignore[arg-type]
+            for shard, held in enumerate(before):
+                chain.deployment.lose(shard, held)
         reads.append(1)
         found = read_slice(*args)
         if len(reads) == 1:

@@ -1,0 +1,328 @@
+"""The consumer stopped, killed, overtaken by failures of its servers: nothing is lost, nothing applied twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from kafka import TopicPartition
+
+from consumers.errors import BrokerUnreachable
+from consumers.simulate import simulate
+from consumers.source import Source
+from state.attributes import Level
+from state.repository import Progress
+from state.times import MICROSECONDS, to_iso
+from tests.harness import PATIENCE, Deployment, wait_for
+from tests.oracle.adversary import BEGIN, CT
+from tests.oracle.events import Json, moment
+from tests.oracle.journal import Journal
+from tests.servers.kafka_broker import KafkaBroker
+from tests.servers.redis_server import RedisServer
+
+ROOT: Final = Path(__file__).parents[2]
+PARTITIONS: Final = 4
+
+
+@pytest.fixture
+def deploy(
+    tmp_path: Path, redis_url: str, repository: str, kafka_broker: KafkaBroker, topic: str
+) -> Iterator[Callable[..., Deployment]]:
+    """Makes the test's deployment, with more settings if need be."""
+    made: list[Deployment] = []
+
+    def make(**given: str) -> Deployment:
+        made.append(Deployment(tmp_path, redis_url, repository, kafka_broker.bootstrap_servers, topic, **given))
+        return made[-1]
+
+    yield make
+    for deployment in made:
+        deployment.close()
+
+
+class Feed:
+    """Events published to a deployment's topic, and the journal of them all."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self.deployment = deployment
+        self.journal = Journal(Level.INSTANCE)
+        self.ends: dict[int, int] = {}
+        self.events = 0
+        self._clock = BEGIN
+
+    def publish(self, events: list[Json]) -> None:
+        timed = []
+        for event in events:
+            self._clock = max(self._clock, moment(event["time"]) if "time" in event else 0)
+            timed.append((event, self._clock))
+        for (event, _), sent in zip(timed, self.deployment.publish(timed), strict=True):
+            self.journal.add(event, sent.timestamp, sent.partition, sent.offset)
+            self.ends[sent.partition] = max(sent.offset, self.ends.get(sent.partition, -1))
+        self.events += len(events)
+        self.deployment.clock.now = self._clock
+
+    def applied(self) -> bool:
+        """Whether every shard has applied everything published."""
+        wanted = {f"{self.deployment.topic_id}:{partition}".encode(): end for partition, end in self.ends.items()}
+        return all(
+            int(offsets.get(field, -1)) >= end
+            for offsets in self.deployment.offsets()
+            for field, end in wanted.items()
+        )
+
+    def wait(self) -> None:
+        wait_for(lambda: self.deployment.redis.exists(self.deployment.keys.topics) == 1 and self.applied(), "all applied")
+
+    def check(self) -> None:
+        """An inventory made now shows what the events come to."""
+        manifest = self.deployment.produce("baseline", force=True)
+        self.journal.start = manifest.scope_begin
+        self.journal.check_present(self.deployment.path(manifest))
+
+
+def ct(study: int, instance: int, second: int) -> Json:
+    values = {"0020000D": f"1.2.{study}", "0020000E": f"1.2.{study}.1", "00080018": f"1.2.{study}.1.{instance}"}
+    dataset = {tag: {"vr": "UI", "Value": [uid]} for tag, uid in (values | {"00080016": CT}).items()}
+    return {"action": "store", "time": to_iso(BEGIN + second * MICROSECONDS), "dataset": dataset}
+
+
+@contextmanager
+def stocktake_consume(deployment: Deployment) -> Iterator[subprocess.Popen[bytes]]:
+    """The program itself, as the chart runs it."""
+    command = [sys.executable, "-m", "stocktake", "consume"]
+    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | deployment.environ)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+# --- stopped and killed --------------------------------------------------------------------------------------------
+
+
+def test_sigterm_ends_with_0_and_a_following_start_applies_nothing_twice(deploy: Callable[..., Deployment]) -> None:
+    feed = Feed(deployment := deploy())
+    feed.publish([ct(number % 20, number, number) for number in range(500)])
+    with stocktake_consume(deployment) as process:
+        feed.wait()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+    counts = deployment.consume_all()
+    assert counts["events_store"] == 0
+    assert deployment.opened.repository.counters()["events_store"] == 500
+    feed.check()
+
+
+def test_sigterm_in_the_middle_leaves_every_offset_where_the_next_start_goes_on(
+    deploy: Callable[..., Deployment],
+) -> None:
+    feed = Feed(deployment := deploy(KAFKA__MAX_POLL_RECORDS="20"))
+    feed.publish(list(simulate(100, 3, max_instances=40)))
+    with stocktake_consume(deployment) as process:
+        wait_for(lambda: any(deployment.offsets()), "the first events applied")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+    deployment.consume_all()
+    counters = deployment.opened.repository.counters()
+    assert sum(counters[name] for name in ("events_store", "events_update", "events_delete")) == feed.events
+    feed.check()
+
+
+def test_kill_9_in_the_middle_and_a_restart_end_in_what_the_events_come_to(deploy: Callable[..., Deployment]) -> None:
+    feed = Feed(deployment := deploy(KAFKA__MAX_POLL_RECORDS="50", KAFKA__SESSION_TIMEOUT="2s"))
+    feed.publish(list(simulate(150, 4, max_instances=40)))
+    for _ in range(2):
+        before = deployment.offsets()
+        with stocktake_consume(deployment) as process:
+            wait_for(lambda seen=before: deployment.offsets() != seen, "events applied")  # type: ignore[misc]
+            process.kill()
+    with stocktake_consume(deployment):
+        feed.wait()
+        feed.check()
+
+
+# --- Redis ---------------------------------------------------------------------------------------------------------
+
+
+def test_shards_that_lost_their_tail_under_a_running_consumer_are_made_whole(deploy: Callable[..., Deployment]) -> None:
+    feed = Feed(deployment := deploy())
+    with deployment.consuming():
+        feed.publish([ct(number % 20, number, number) for number in range(200)])
+        feed.wait()
+        before = deployment.dump_shards()
+        feed.publish([ct(number % 20, number, number) for number in range(200, 400)])
+        feed.wait()
+        for shard in (1, 4, 5):
+            deployment.lose(shard, before[shard])
+        feed.publish([ct(number % 20, number, number) for number in range(400, 420)])
+        feed.wait()
+        feed.check()
+
+
+def test_shards_that_lost_their_tail_are_made_whole_also_when_nothing_new_comes(
+    deploy: Callable[..., Deployment],
+) -> None:
+    feed = Feed(deployment := deploy())
+    with deployment.consuming():
+        feed.publish([ct(number % 20, number, number) for number in range(100)])
+        feed.wait()
+        before = deployment.dump_shards()
+        feed.publish([ct(number % 20, number, number) for number in range(100, 200)])
+        feed.wait()
+        deployment.lose(3, before[3])
+        feed.wait()
+        feed.check()
+
+
+def test_a_watermark_stands_for_the_offsets_that_it_was_first_published_with(
+    tmp_path: Path, redis_url: str, repository: str
+) -> None:
+    """While a shard that lost its tail is made whole, the watermark is that from before the loss: a cut must wait for
+    the offsets from before it too.
+    """
+    deployment = Deployment(tmp_path, redis_url, repository)
+    state = deployment.opened.repository
+    state.set_topics({"t": ("t", 1)})
+    state.publish_progress({"t:0": Progress(BEGIN, 100, BEGIN)})
+    state.publish_progress({"t:0": Progress(BEGIN - MICROSECONDS, 40, BEGIN + 1)})
+    found = state.watermark()
+    deployment.close()
+    assert (found.time, found.offsets["t:0"]) == (BEGIN, 100)
+
+
+def test_a_redis_that_is_killed_and_comes_back_is_waited_for(
+    deploy: Callable[..., Deployment], redis_server: RedisServer
+) -> None:
+    feed = Feed(deployment := deploy(KAFKA__MAX_POLL_RECORDS="50"))
+    events = list(simulate(100, 6, max_instances=30))
+    with deployment.consuming():
+        feed.publish(events[:1000])
+        wait_for(lambda: any(deployment.offsets()), "events applied")
+        redis_server.kill()
+        redis_server.start()
+        feed.publish(events[1000:])
+        feed.wait()
+        feed.check()
+
+
+# --- Kafka ---------------------------------------------------------------------------------------------------------
+
+
+def fail_once(monkeypatch: pytest.MonkeyPatch, when: Callable[[], bool]) -> list[TopicPartition]:
+    """Let the broker not answer once when a partition is started; the partitions that this met."""
+    start_at, met = Source.start_at, []
+
+    def start(self: Source, partition: TopicPartition, last_applied: int) -> None:
+        if not met and when():
+            met.append(partition)
+            raise BrokerUnreachable("Kafka cannot be reached")
+        start_at(self, partition, last_applied)
+
+    monkeypatch.setattr(Source, "start_at", start)
+    return met
+
+
+def test_a_partition_whose_start_failed_is_started_when_the_broker_answers(
+    deploy: Callable[..., Deployment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed = Feed(deployment := deploy())
+    feed.publish([ct(number, 1, number) for number in range(40)])
+    met = fail_once(monkeypatch, lambda: True)
+    with deployment.consuming():
+        wait_for(lambda: bool(met), "the failure")
+        wait_for(lambda: deployment.redis.exists(deployment.keys.topics) == 1 and feed.applied(), "all applied", 15)
+        feed.check()
+
+
+def test_a_broker_that_is_away_when_a_lost_tail_is_to_be_read_again_loses_no_event(
+    deploy: Callable[..., Deployment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed = Feed(deployment := deploy())
+    with deployment.consuming():
+        feed.publish([ct(number % 40, number, number) for number in range(200)])
+        feed.wait()
+        before = deployment.dump_shards()
+        feed.publish([ct(number % 40, number, number) for number in range(200, 400)])
+        feed.wait()
+        met = fail_once(monkeypatch, lambda: True)
+        for shard in range(4):
+            deployment.lose(shard, before[shard])
+        feed.publish([ct(number % 40, number, number) for number in range(400, 440)])
+        wait_for(lambda: bool(met), "the failure")
+        feed.publish([ct(number % 40, number, number) for number in range(440, 480)])
+        feed.wait()
+        feed.check()
+
+
+def test_a_killed_broker_that_comes_back_is_waited_for(
+    deploy: Callable[..., Deployment], kafka_broker: KafkaBroker
+) -> None:
+    if not kafka_broker.durable:
+        pytest.skip("this broker keeps events in memory only")
+    feed = Feed(deployment := deploy(KAFKA__TIMEOUT="5s"))
+    with deployment.consuming():
+        feed.publish([ct(number % 20, number, number) for number in range(100)])
+        feed.wait()
+        kafka_broker.kill()
+        kafka_broker.start()
+        feed.publish([ct(number % 20, number, number) for number in range(100, 200)])
+        feed.wait()
+        feed.check()
+
+
+# --- the watermark -------------------------------------------------------------------------------------------------
+
+
+def test_an_idle_topic_gives_the_clock_minus_max_out_of_order(deploy: Callable[..., Deployment]) -> None:
+    deployment = deploy(CONSUMER__MAX_OUT_OF_ORDER="7s")
+    deployment.clock.now = BEGIN
+    with deployment.consuming():
+        wait_for(lambda: deployment.opened.repository.watermark().time == BEGIN - 7 * MICROSECONDS, "the watermark")
+        deployment.clock.now += 60 * MICROSECONDS
+        wait_for(lambda: deployment.opened.repository.watermark().time == BEGIN + 53 * MICROSECONDS, "the next")
+
+
+def test_a_partition_that_was_never_consumed_holds_the_watermark_back(deploy: Callable[..., Deployment]) -> None:
+    feed = Feed(deployment := deploy())
+    feed.publish([ct(number, 1, number) for number in range(20)])
+    deployment.consume_all()
+    repository = deployment.opened.repository
+    assert repository.watermark().time is not None
+    identity = deployment.topic_id
+    repository.set_topics({deployment.topic: (identity, PARTITIONS + 1)})  # a partition was added
+    watermark: Any = repository.watermark()
+    assert watermark.time is None
+    assert watermark.missing == (f"{identity}:{PARTITIONS}",)
+
+
+def test_without_its_end_reached_a_partition_vouches_for_the_newest_event_applied(
+    deploy: Callable[..., Deployment],
+) -> None:
+    """The watermark never passes an event that is not applied, however far the clock is ahead."""
+    feed = Feed(deployment := deploy(KAFKA__MAX_POLL_RECORDS="10", CONSUMER__WATERMARK_INTERVAL="1ms"))
+    feed.publish([ct(number % 20, number, number * 10) for number in range(400)])
+    deployment.clock.now += 3600 * MICROSECONDS
+    times = {uid: [(entry.partition, entry.offset, entry.told.time) for entry in entries] for uid, entries in feed.journal.entries.items()}
+    seen = set()
+    with deployment.consuming():
+        while not (seen and deployment.caught_up()):
+            watermark = deployment.opened.repository.watermark()
+            if watermark.time is None:
+                continue
+            seen.add(watermark.time)
+            applied = {int(field.rpartition(":")[2]): offset for field, offset in watermark.offsets.items()}
+            passed = [
+                time
+                for entries in times.values()
+                for partition, offset, time in entries
+                if time <= watermark.time and offset > applied[partition]
+            ]
+            assert passed == []
