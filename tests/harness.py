@@ -1,6 +1,6 @@
 """One repository of the tests on real servers: events onto its topic, consumers in threads, a producer, a clock.
 
-The clock stands still unless the test moves it: it is the archive's, so that simulated events are neither early nor late.
+The clock stands still unless the test moves it: it is the archive's, and simulated events are neither early nor late.
 """
 
 from __future__ import annotations
@@ -93,10 +93,16 @@ class Running:
 
 
 class Deployment:
-    """A repository: its settings, its state, and what works on them. ``given`` are settings as environment variables."""
+    """A repository: its settings, its state, and what works on them. ``given``: settings as environment variables."""
 
     def __init__(
-        self, folder: Path, redis_url: str, repository: str, kafka: str = "127.0.0.1:1", topic: str = "none", **given: str
+        self,
+        folder: Path,
+        redis_url: str,
+        repository: str,
+        kafka: str = "127.0.0.1:1",
+        topic: str = "none",
+        **given: str,
     ) -> None:
         self.name = repository
         self.topic = topic
@@ -123,7 +129,11 @@ class Deployment:
 
     @contextmanager
     def kafka_producer(self) -> Iterator[KafkaProducer]:
-        with closing(KafkaProducer(bootstrap_servers=self.settings.kafka.bootstrap_servers[0], linger_ms=5, max_request_size=10**7)) as producer:
+        with closing(
+            KafkaProducer(
+                bootstrap_servers=self.settings.kafka.bootstrap_servers[0], linger_ms=5, max_request_size=10**7
+            )
+        ) as producer:
             yield producer
 
     def publish(self, events: Iterable[tuple[Json, int]]) -> list[Sent]:
@@ -145,7 +155,8 @@ class Deployment:
 
     def start_consumer(self, *, until_caught_up: bool = False) -> Running:
         """A consumer that owns its own connections, in a thread."""
-        stopping, counts = Flag(), Counter()
+        stopping = Flag()
+        counts: Counts = Counter()
         running = Running(Thread(target=lambda: self._consume(running, until_caught_up)), stopping, counts)
         running.thread.start()
         return running
@@ -190,7 +201,7 @@ class Deployment:
                 finally:
                     source.close(5.0)
                     letters.close()
-        except BaseException as error:  # noqa: BLE001 -- told to the test, which decides
+        except BaseException as error:
             running.errors.append(error)
 
     @property
@@ -277,15 +288,15 @@ class Deployment:
         for shard in range(self.settings.state.shards):
             keys: list[bytes] = self.redis.keys(f"st:{{{shard}}}:{self.name}:*")  # type: ignore[assignment]
             found.append({key: value for key in keys if (value := self.redis.dump(key)) is not None})
-        return found  # type: ignore[return-value]
+        return found
 
     def lose(self, shard: int, before: Mapping[bytes, bytes]) -> None:
         """Put a shard back to what it held, all at once: what a server loses that fails over."""
         pipeline = self.redis.pipeline(transaction=True)
-        for key in self.redis.keys(f"st:{{{shard}}}:{self.name}:*"):  # type: ignore[union-attr]
+        for key in self.redis.keys(f"st:{{{shard}}}:{self.name}:*"):
             pipeline.delete(key)
         for key, value in before.items():
-            pipeline.restore(key, 0, value)  # type: ignore[arg-type]
+            pipeline.restore(key, 0, value)
         pipeline.execute()
 
     def forget_offsets(self) -> None:

@@ -1,4 +1,4 @@
-"""The chain of inventories: sound in each pair, shallow for ever, whole after any death of a writer or loss in Redis."""
+"""The chain of inventories: sound in each pair, shallow for ever, whole after any death of a writer or loss."""
 
 from __future__ import annotations
 
@@ -90,7 +90,10 @@ def read(path: Path) -> pydicom.Dataset:
 
 def references(items: Any) -> list[Any]:
     """(0008,0422) as nested lists of UIDs."""
-    return [[str(one.ReferencedSOPInstanceUID), references(one.get("IncorporatedInventoryInstanceSequence", []))] for one in items]
+    return [
+        [str(one.ReferencedSOPInstanceUID), references(one.get("IncorporatedInventoryInstanceSequence", []))]
+        for one in items
+    ]
 
 
 # --- every pair --------------------------------------------------------------------------------------------------
@@ -423,7 +426,8 @@ def test_shards_that_lose_writes_while_the_slice_is_read_are_waited_for(
     chain.store(2)
     producer, lease = chain.deployment.open_producer()
     assert lease.take()
-    read_slice, reads = producer._read_slice, []
+    read_slice = producer._read_slice
+    reads: list[int] = []
 
     def lose_once(*args: Any) -> Any:
         if not reads:

@@ -180,7 +180,17 @@ def test_the_version_is_told_on_stdout(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["nonsense"], ["consume", "--nonsense"], ["publish"], ["publish", "--partitions", "0", "x"]]
+    "arguments",
+    [
+        [],
+        ["nonsense"],
+        ["consume", "--nonsense"],
+        ["publish"],
+        ["publish", "--partitions", "0", "x"],
+        ["resolve", "x.dcm", "--columns", "Nonsense"],
+        ["show", "x.dcm", "--timezone", "Middle-earth"],
+        ["simulate", "--start", "tomorrow"],
+    ],
 )
 def test_a_command_line_that_is_none_is_told_with_the_usage(tmp_path: Path, arguments: list[str]) -> None:
     ended = CommandLine(tmp_path).run(*arguments)
@@ -359,10 +369,7 @@ def test_the_password_of_the_url_is_never_told(command_line: CommandLine, url: s
     assert "Traceback" not in ended.stderr
 
 
-@pytest.mark.parametrize(
-    "given", [{"REDIS__PASSWORD": SECRET}, {"REDIS__USERNAME": "nobody", "REDIS__PASSWORD": SECRET}]
-)
-def test_a_password_that_redis_refuses_is_told_without_it(command_line: CommandLine, given: dict[str, str]) -> None:
-    error = command_line.fails("resume", code=Exit.USAGE, **given)
+def test_a_password_that_redis_refuses_is_told_without_it(command_line: CommandLine) -> None:
+    error = command_line.fails("resume", code=Exit.USAGE, REDIS__USERNAME="nobody", REDIS__PASSWORD=SECRET)
     assert "refuses the user or password" in error
     assert SECRET not in error

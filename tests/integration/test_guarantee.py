@@ -25,7 +25,7 @@ from state.times import MICROSECONDS, to_iso
 from tests.harness import Deployment, wait_for
 from tests.oracle.adversary import BEGIN, CT, Universe, random_events
 from tests.oracle.events import Json, moment
-from tests.oracle.journal import MAX_OUT_OF_ORDER, Journal, own_records
+from tests.oracle.journal import Journal, own_records
 from tests.servers.kafka_broker import KafkaBroker
 from writers.manifest import Manifest
 from writers.verify import verify
@@ -107,7 +107,7 @@ class Stream:
 
     def applied(self) -> bool:
         """Whether every shard has applied everything."""
-        last = defaultdict(lambda: -1)
+        last: defaultdict[int, int] = defaultdict(lambda: -1)
         for entries in self.journal.entries.values():
             for entry in entries:
                 last[entry.partition] = max(last[entry.partition], entry.offset)

@@ -1,7 +1,7 @@
 """The DICOM files that pydicom carries for its own tests, taken from folder to inventory by the real command line.
 
-They come from some twenty manufacturers: old and new, in all character sets and transfer syntaxes, some of them broken on
-purpose. What should become of them is told by a walk of the folder that shares no code with Stocktake.
+They are of many devices and years, in many character sets and transfer syntaxes, and some are broken on purpose. What
+should become of them is told by a walk of the folder that shares no code with Stocktake.
 """
 
 from __future__ import annotations
@@ -133,3 +133,17 @@ def name_of(record: dict[str, Any]) -> str:
     """The patient's name, its groups joined as in a data set."""
     groups = record["00100010"].get("Value", [{}])[0]
     return "=".join(groups.get(name, "") for name in ("Alphabetic", "Ideographic", "Phonetic")).strip("= ")
+
+
+def test_a_value_that_breaks_its_vr_is_told_to_nobody(environ: dict[str, str], tmp_path: Path) -> None:
+    dataset = pydicom.dcmread(FILES / "test_files" / "CT_small.dcm")
+    dataset.SeriesNumber = 11
+    dataset.save_as(tmp_path / "broken.dcm")
+    data = (tmp_path / "broken.dcm").read_bytes()
+    series_number = b"\x20\x00\x11\x00IS\x02\x00"
+    assert data.count(series_number + b"11") == 1
+    (tmp_path / "broken.dcm").write_bytes(data.replace(series_number + b"11", series_number + b"h\xfc"))
+    published = stocktake(environ | {"STOCKTAKE_LOG__LEVEL": "DEBUG"}, "publish", str(tmp_path / "broken.dcm"))
+    assert json.loads(published.stdout)["published"] == 1
+    told = published.stdout + published.stderr
+    assert [word for word in ("h\u00fc", "\\xfc", "Invalid value") if word in told] == []

@@ -1,4 +1,4 @@
-"""Random events of a handful of studies, made to meet every rule: removals and restores out of order, moves, repeats."""
+"""Random events of a handful of studies, made to meet every rule: removals and restores, out of order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _REASONS: Final = (("113001", "Rejected for Quality Reasons"), ("113039", "Data 
 
 @dataclass(frozen=True)
 class Universe:
-    """How many there are of each, and what may happen. ``replayable`` leaves out what no replay can bring back."""
+    """How many there are of each, and what may happen."""
 
     studies: int = 3
     series: int = 3

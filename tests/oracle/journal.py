@@ -1,4 +1,4 @@
-"""Everything that was published, and whether an inventory tells of it what the guarantee promises (design, section 6)."""
+"""Everything that was published, and whether an inventory tells what the guarantee promises (design, section 6)."""
 
 from __future__ import annotations
 

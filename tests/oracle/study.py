@@ -119,7 +119,7 @@ class Study:
             for uid, instance in self.instances.items()
             if its_instances and instance.series_uid == series_uid
         }
-        # TMP self.announced_series = self.announced_instances = None
+        self.announced_series = self.announced_instances = None
 
     def _drop_instances_of(self, series_uid: str) -> None:
         self.instances = {uid: one for uid, one in self.instances.items() if one.series_uid != series_uid}
@@ -168,9 +168,7 @@ class Study:
         return {uid: series for uid, series in self.series.items() if series.known}
 
     def known_instances(self, series_uid: str | None = None) -> dict[str, Instance]:
-        return {
-            uid: one for uid, one in self.instances.items() if one.known and series_uid in (None, one.series_uid)
-        }
+        return {uid: one for uid, one in self.instances.items() if one.known and series_uid in (None, one.series_uid)}
 
     def removal_of_series(self, series_uid: str) -> Removal | None:
         """As such, or with its last instance: then the latest removal below, also of one whose SOP Class is unknown."""
@@ -192,7 +190,10 @@ class Study:
         all_explicit = all(one.removal is not None for one in series.values())
         if not all_explicit and (self.announced_instances or 0) > len(self.known_instances()):
             return None
-        return _latest([self.removal_of_series(uid) for uid in series])
+        if any(self.removal_of_series(uid) is None for uid in series):
+            return None
+        below = [self.removal_of_series(uid) for uid in self.series]  # those too of which only removals are known
+        return max((one for one in below if one is not None), key=lambda one: one.time)
 
     def effective(self, level: Level, start: int | None) -> State:
         """The study as an inventory of that level shows it, in a chain that begins at ``start``."""
@@ -244,12 +245,6 @@ def _ends(time: int, removal: Removal | None) -> bool:
 
 def _later(before: Removal | None, now: Removal) -> Removal:
     return before if before is not None and before.time > now.time else now
-
-
-def _latest(removals: list[Removal | None]) -> Removal | None:
-    """The latest, if there is at least one and none is missing."""
-    found = [one for one in removals if one is not None]
-    return max(found, key=lambda one: one.time) if found and len(found) == len(removals) else None
 
 
 def _shown(removal: Removal | None) -> list[Item] | None:

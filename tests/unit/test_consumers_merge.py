@@ -90,7 +90,9 @@ def event(action: str, second: int, series: int = 0, instance: int = 0, **attrib
 def instances_of(state: State) -> dict[str, bool]:
     """The instances shown, and whether each is removed."""
     return {
-        uid: one["removal"] is not None for series in state["series"].values() for uid, one in series["instances"].items()
+        uid: one["removal"] is not None
+        for series in state["series"].values()
+        for uid, one in series["instances"].items()
     }
 
 
@@ -194,7 +196,9 @@ def test_an_update_of_an_instance_that_no_store_named_changes_the_study_alone() 
 
 def test_a_removal_that_names_another_series_than_the_store_did_loses_no_tombstone() -> None:
     """The instance is gone, and the inventory must say so, whichever series the archive names."""
-    state = after(event("store", 1, 1, 1), event("store", 1, 1, 2), event("delete", 2, 2, 1, t00080018=("UI", f"{STUDY}.1.1")))
+    state = after(
+        event("store", 1, 1, 1), event("store", 1, 1, 2), event("delete", 2, 2, 1, t00080018=("UI", f"{STUDY}.1.1"))
+    )
     assert instances_of(state)[f"{STUDY}.1.1"] is True
 
 

@@ -29,7 +29,7 @@ LEVELS = (Level.STUDY, Level.SERIES, Level.INSTANCE)
 PATHS = {Level.STUDY: STUDIES, Level.SERIES: SERIES, Level.INSTANCE: INSTANCES}
 LONG_FORM = {"OB", "SQ", "UC", "UN", "UR", "UT", "UV"}
 
-records = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+records = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 moments = st.integers(0, LATEST)
 ROW_OF = {row.vr: (path, row) for path, row in standard_rows().items()}
 

@@ -1,0 +1,221 @@
+"""Every setting: its default, where it may come from, and what is said of one that does not fit."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stocktake.settings import REPOSITORY_SETTINGS, SETTINGS, Setting, Settings, SettingsError, load
+
+ALL: Final = (*SETTINGS, *REPOSITORY_SETTINGS)
+
+
+def by_name(setting: Setting) -> str:
+    return setting.name
+
+
+def toml(folder: Path, text: str) -> Path:
+    path = folder / "stocktake.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("setting", ALL, ids=by_name)
+def test_every_default_is_a_value_that_the_setting_takes(setting: Setting) -> None:
+    setting.parse(setting.default.replace("<name>", "main"))
+
+
+def test_without_a_file_and_variables_there_is_one_repository_with_the_defaults() -> None:
+    settings = load(None, {})
+    assert [policy.name for policy in settings.repositories] == ["main"]
+    assert settings.repository(None).topics == ("stocktake.main.events",)
+    assert settings.kafka.bootstrap_servers == ("127.0.0.1:9092",)
+    assert (settings.consumer.max_clock_skew, settings.inventory.interval) == (300.0, 300.0)
+    assert (settings.state.shards, settings.chain.rollup_fanout, settings.chain.start) == (64, 8, None)
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=by_name)
+def test_every_setting_has_a_variable_that_reaches_it(setting: Setting) -> None:
+    group, _, key = setting.name.partition(".")
+    assert setting.variable == f"STOCKTAKE_{group.upper()}__{key.upper()}"
+    settings = load(None, {setting.variable: setting.default} if setting.default else {})
+    assert getattr(getattr(settings, group), key) == setting.parse(setting.default)
+
+
+@pytest.mark.parametrize("setting", ALL, ids=by_name)
+@given(text=st.text(max_size=12))
+def test_a_text_is_either_taken_or_refused_with_what_is_expected(setting: Setting, text: str) -> None:
+    with suppress(ValueError):
+        setting.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("kafka.bootstrap_servers", "a:1, b:2,", ("a:1", "b:2")),
+        ("kafka.timeout", "500ms", 0.5),
+        ("kafka.timeout", "1.5 h", 5400.0),
+        ("kafka.timeout", "7", 7.0),
+        ("consumer.max_clock_skew", "0", 0.0),
+        ("consumer.dlq_limit", "1", 1.0),
+        ("inventory.dir", "/a b", Path("/a b")),
+        ("inventory.write_empty", "False", False),
+        ("chain.start", "2026-01-31T00:00:00+01:00", 1_769_814_000_000_000),
+        ("http.listen", "[::1]:80", ("::1", 80)),
+    ],
+)
+def test_values_are_read_as_the_table_says(name: str, text: str, value: object) -> None:
+    [setting] = [one for one in SETTINGS if one.name == name]
+    assert setting.parse(text) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("kafka.bootstrap_servers", " , ", "one or more names"),
+        ("kafka.timeout", "0s", "a duration above zero"),
+        ("kafka.timeout", "-1s", "a duration above zero"),
+        ("kafka.timeout", "1 week", "a duration above zero"),
+        ("kafka.group_id", "  ", "a text that is not empty"),
+        ("consumer.dlq_limit", "0", "a number above 0 and up to 1"),
+        ("consumer.dlq_limit", "nan", "a number above 0 and up to 1"),
+        ("state.shards", "4097", "a whole number from 1 to 4096"),
+        ("inventory.level", "study", "one of STUDY, SERIES, INSTANCE"),
+        ("inventory.write_empty", "yes", "true or false"),
+        ("inventory.uid_root", "1.02", "a UID root"),
+        ("inventory.uid_root", "1.1٢", "a UID root"),
+        ("inventory.uid_root", "1." + "2" * 31, "a UID root"),
+        ("chain.start", "yesterday", "empty, or a time"),
+        ("http.listen", "localhost:0", "HOST:PORT"),
+        ("http.listen", "localhost:²", "HOST:PORT"),
+        ("repositories.<name>.timezone", "Middle-earth", "an IANA time zone"),
+        ("repositories.<name>.timezone", "../etc/passwd", "an IANA time zone"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_told_with_its_variable(name: str, text: str, expected: str) -> None:
+    [setting] = [one for one in ALL if one.name == name]
+    variable = setting.variable.replace("<NAME>", "MAIN")
+    with pytest.raises(SettingsError) as refused:
+        load(None, {variable: text})
+    assert str(refused.value).startswith(f"{variable}: {text!r} is not valid; expected {expected}")
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "STOCKTAKE_KAFKA",
+        "STOCKTAKE_KAFKA__X",
+        "STOCKTAKE_REPOSITORIES__MAIN__X",
+        "STOCKTAKE_X",
+        "STOCKTAKE_LOG__LEVEL_FILE",
+    ],
+)
+def test_an_unknown_variable_is_an_error_that_names_it(variable: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{variable}: unknown setting"):
+        load(None, {variable: "1"})
+
+
+def test_other_programs_variables_and_the_tests_own_are_left_alone() -> None:
+    load(None, {"PATH": "/bin", "STOCKTAKE_TEST_KAFKA": "a:1", "stocktake_kafka__x": "1"})
+
+
+@pytest.mark.parametrize("text", ["x = 1", "[kafka]\nx = 1", "[nonsense]", "[kafka.timeout]\nseconds = 1"])
+def test_an_unknown_name_in_a_file_is_an_error_that_names_the_file(tmp_path: Path, text: str) -> None:
+    path = toml(tmp_path, text)
+    with pytest.raises(SettingsError, match="unknown setting") as refused:
+        load(path, {})
+    assert str(refused.value).startswith(f"{path}: ")
+
+
+def test_a_file_gives_values_in_tomls_own_types_and_variables_win(tmp_path: Path) -> None:
+    path = toml(
+        tmp_path,
+        """
+        [kafka]
+        bootstrap_servers = ["a:1", "b:2"]
+        max_poll_records = 7
+        [consumer]
+        dlq_limit = 0.5
+        [inventory]
+        write_empty = false
+        [chain]
+        start = 2026-01-31T00:00:00+01:00
+        [repositories.pacs-1]
+        topics = "events"
+        timezone = "Asia/Tokyo"
+        """,
+    )
+    settings = load(path, {"STOCKTAKE_KAFKA__MAX_POLL_RECORDS": "8"})
+    assert settings.kafka.bootstrap_servers == ("a:1", "b:2")
+    assert settings.kafka.max_poll_records == 8
+    assert (settings.consumer.dlq_limit, settings.inventory.write_empty) == (0.5, False)
+    assert settings.chain.start == 1_769_814_000_000_000
+    [repository] = settings.repositories
+    assert (repository.name, repository.topics, repository.timezone) == ("pacs-1", ("events",), "Asia/Tokyo")
+
+
+def test_a_repository_is_configured_by_its_name_alone(tmp_path: Path) -> None:
+    settings = load(toml(tmp_path, "[repositories.pacs]\n[repositories.vna]\ntimezone = 'UTC'\n"), {})
+    assert [policy.name for policy in settings.repositories] == ["pacs", "vna"]
+    assert settings.repository("pacs").topics == ("stocktake.pacs.events",)
+
+
+@pytest.mark.parametrize("name", ["-x", "x_y", "x" * 64, "ä"])
+def test_a_repository_name_that_is_none_is_refused(name: str) -> None:
+    with pytest.raises(SettingsError, match="is no repository name"):
+        load(None, {f"STOCKTAKE_REPOSITORIES__{name}__TOPICS": "events"})
+
+
+def test_two_repositories_may_not_share_a_topic() -> None:
+    shared = {f"STOCKTAKE_REPOSITORIES__{name}__TOPICS": "events" for name in ("A", "B")}
+    with pytest.raises(SettingsError, match="topic 'events' belongs to repositories a and b; one only"):
+        load(None, shared)
+
+
+def test_one_of_several_repositories_must_be_named_and_be_there() -> None:
+    settings = load(None, {f"STOCKTAKE_REPOSITORIES__{name}__TOPICS": name for name in ("A", "B")})
+    assert settings.repository("b").name == "b"
+    with pytest.raises(SettingsError, match="name one with --repository: a, b"):
+        settings.repository(None)
+    with pytest.raises(SettingsError, match="no repository 'c' is configured; there is: a, b"):
+        settings.repository("c")
+
+
+SECRETS: Final = [setting for setting in SETTINGS if setting.secret]
+
+
+def test_what_is_secret_is_known() -> None:
+    assert [setting.name for setting in SECRETS] == ["redis.url", "redis.password"]
+
+
+def secret_of(settings: Settings, setting: Setting) -> str:
+    return str(getattr(settings.redis, setting.name.partition(".")[2]))
+
+
+@pytest.mark.parametrize("setting", SECRETS, ids=by_name)
+def test_a_secret_may_stand_in_a_file_of_its_own(setting: Setting, tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_text("redis://:geheim@h:1/0\n")
+    variable = setting.variable + "_FILE"
+    assert secret_of(load(None, {variable: str(path)}), setting) == "redis://:geheim@h:1/0"
+    with pytest.raises(SettingsError, match=f"{variable} and {setting.variable} are both set; give one"):
+        load(None, {variable: str(path), setting.variable: "x"})
+    with pytest.raises(SettingsError, match=f"^{variable}: .* cannot be read"):
+        load(None, {variable: str(tmp_path / "missing")})
+    path.write_bytes(b"\xff")
+    with pytest.raises(SettingsError, match=f"^{variable}: .* cannot be read"):
+        load(None, {variable: str(path)})
+
+
+def test_the_value_of_a_secret_is_never_told(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"^STOCKTAKE_REDIS__URL: \(hidden\) is not valid"):
+        load(None, {"STOCKTAKE_REDIS__URL": "  "})
+    path = tmp_path / "secret"
+    path.write_text("")
+    with pytest.raises(SettingsError, match=r"^STOCKTAKE_REDIS__URL_FILE: \(hidden\) is not valid"):
+        load(None, {"STOCKTAKE_REDIS__URL_FILE": str(path)})
