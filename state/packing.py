@@ -24,7 +24,7 @@ from typing import Any, Final
 import orjson
 import zstandard
 
-from state.record import InstanceRecord, InState, SeriesRecord, StudyRecord, Tombstone
+from state.record import InstanceRecord, InState, LifeEnd, SeriesRecord, StudyRecord, Tombstone
 
 HEAD: Final = (b"rev", b"time", b"study", b"series")
 FIRST_CHUNK: Final = b"c0"
@@ -44,6 +44,7 @@ class Packer:
         study = {
             "a": record.attributes,
             "t": _tombstone(record.tombstone),
+            "l": _life_end(record.ended),
             "e": [record.expected_series, record.expected_instances],
             "c": len(record.chunks),
             "n": [record.number_of_series, record.number_of_instances],
@@ -54,6 +55,8 @@ class Packer:
                 uid,
                 one.attributes,
                 _tombstone(one.tombstone),
+                _life_end(one.ended),
+                one.updated,
                 one.stored,
                 one.instances,
                 one.removed,
@@ -82,20 +85,18 @@ class Packer:
         if rev is None or time is None or study is None or series is None:
             return StudyRecord(study_instance_uid)
         known = orjson.loads(study)
-        rows = orjson.loads(series)
+        records = {row[0]: _as_series(row) for row in orjson.loads(series)}
         return StudyRecord(
             study_instance_uid,
             update_time=int(time),
             attributes=known["a"],
             tombstone=_as_tombstone(known["t"]),
+            ended=_as_life_end(known["l"]),
             expected_series=known["e"][0],
             expected_instances=known["e"][1],
-            series={
-                uid: SeriesRecord(attributes, _as_tombstone(gone), stored, instances, removed, int(fingerprint, 16))
-                for uid, attributes, gone, stored, instances, removed, fingerprint in rows
-            },
+            series=records,
             chunks=[None] * known["c"],
-            known_instances=sum(row[4] for row in rows),
+            known_instances=sum(one.instances for one in records.values()),
             in_state=InState(rev, int(time), study, series, known["c"]),
         )
 
@@ -127,12 +128,34 @@ def chunk_field(index: int) -> bytes:
     return b"c%d" % index
 
 
+def _as_series(row: list[Any]) -> SeriesRecord:
+    _, attributes, gone, ended, updated, stored, instances, removed, fingerprint = row
+    return SeriesRecord(
+        attributes,
+        _as_tombstone(gone),
+        _as_life_end(ended),
+        updated,
+        stored,
+        instances,
+        removed,
+        int(fingerprint, 16),
+    )
+
+
 def _tombstone(tombstone: Tombstone | None) -> list[Any] | None:
     return None if tombstone is None else [tombstone.time, tombstone.reason]
 
 
 def _as_tombstone(packed: list[Any] | None) -> Tombstone | None:
     return None if packed is None else Tombstone(packed[0], packed[1])
+
+
+def _life_end(ended: LifeEnd | None) -> list[int] | None:
+    return None if ended is None else [ended.at, ended.until]
+
+
+def _as_life_end(packed: list[int] | None) -> LifeEnd | None:
+    return None if packed is None else LifeEnd(*packed)
 
 
 def _transposed(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:

@@ -32,6 +32,19 @@ class Tombstone:
     reason: Item
 
 
+@dataclass(frozen=True, slots=True)
+class LifeEnd:
+    """The latest removal of a study or series as such: it ends a life, also when another begins later.
+
+    ``at`` is the removal's own time; what is older than ``until`` belongs to the life that ended and changes nothing any
+    more. ``until`` is later than ``at`` where the removal was told after something newer: it counts as made just after
+    that. UTC microseconds.
+    """
+
+    at: int
+    until: int
+
+
 @dataclass(slots=True)
 class InstanceRecord:
     """A SOP Instance. One without a SOP Class is known by its removal alone and is not inventoried."""
@@ -47,7 +60,7 @@ class InstanceRecord:
 
 @dataclass(slots=True)
 class SeriesRecord:
-    """A series. ``stored`` is false while it is known by a removal alone.
+    """A series. ``stored`` is false while it is known by a removal alone; ``updated`` is its newest event's time.
 
     ``instances`` counts those inventoried, removed ones included; ``removed`` counts the removed among them;
     ``fingerprint`` sums the hashes of those that are live.
@@ -55,6 +68,8 @@ class SeriesRecord:
 
     attributes: Item = field(default_factory=dict)
     tombstone: Tombstone | None = None
+    ended: LifeEnd | None = None
+    updated: int = 0
     stored: bool = False
     instances: int = 0
     removed: int = 0
@@ -120,6 +135,7 @@ class StudyRecord:
     update_time: int = 0
     attributes: Item = field(default_factory=dict)
     tombstone: Tombstone | None = None
+    ended: LifeEnd | None = None
     expected_series: int | None = None
     expected_instances: int | None = None
     series: dict[str, SeriesRecord] = field(default_factory=dict)
@@ -161,9 +177,16 @@ class StudyRecord:
             self._grow()
 
     def drop_other_series(self, keep: str) -> None:
-        """Forget every series but ``keep``, and their instances; every chunk must be held."""
+        """Forget every series but ``keep``, and their instances; every chunk must be held.
+
+        That a series was removed as such stays known: a removal told again must not end a life that began later.
+        """
         self._drop_instances({uid for uid in self.series if uid != keep})
-        self.series = {uid: series for uid, series in self.series.items() if uid == keep}
+        self.series = {
+            uid: series if uid == keep else SeriesRecord(ended=series.ended, updated=series.updated)
+            for uid, series in self.series.items()
+            if uid == keep or series.ended is not None
+        }
 
     def drop_instances(self, series_instance_uid: str) -> None:
         """Forget a series' instances; every chunk must be held."""

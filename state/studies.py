@@ -240,7 +240,7 @@ def _chunks_needed(record: StudyRecord, wanted: PartsWanted) -> set[int]:
     """Chunks beyond the first that a batch may touch, those included that its new instances may split."""
     held = record.in_state.chunks
     removed = record.tombstone is not None or any(one.tombstone is not None for one in record.series.values())
-    if wanted.everything or (removed and wanted.sop_instance_uids):
+    if wanted.everything or removed:
         return set(range(1, held))
     needed = {chunk_of(uid, held) for uid in wanted.sop_instance_uids}
     most = record.known_instances + len(wanted.sop_instance_uids)

@@ -1,7 +1,9 @@
 """What a study is after its events: the rules of store, update and delete (design, section 3) on plain dicts.
 
-Events are applied in their partition's order. Times decide only the Study Update DateTime, which is the greatest, and
-whether a store ends a removal: at or after it, it does.
+Events are applied in their partition's order. Times decide the Study Update DateTime, which is the greatest, and on
+which side of a removal an event lies. A removal of a study or series as such ends a life: an event before it is of that
+life and changes nothing any more. A removal told after something newer counts as made one microsecond after that. One
+that is not later than the latest known changes nothing. A store at or after an instance's removal ends it.
 """
 
 from __future__ import annotations
@@ -26,6 +28,12 @@ class Removal:
     reason: Item
 
 
+@dataclass(frozen=True)
+class LifeEnd:
+    told: int
+    until: int
+
+
 @dataclass
 class Instance:
     """``series_uid`` is the series that it was last said to be in."""
@@ -46,6 +54,8 @@ class Series:
 
     attributes: Item = field(default_factory=dict)
     removal: Removal | None = None
+    ended: LifeEnd | None = None
+    newest: int = 0
     stored: bool = False
 
     @property
@@ -62,22 +72,25 @@ class Study:
     time: int = 0
     attributes: Item = field(default_factory=dict)
     removal: Removal | None = None
+    ended: LifeEnd | None = None
     announced_series: int | None = None
     announced_instances: int | None = None
     series: dict[str, Series] = field(default_factory=dict)
     instances: dict[str, Instance] = field(default_factory=dict)
 
     def apply(self, told: Told) -> None:
-        self.time = max(self.time, told.time)
+        newest, self.time = self.time, max(self.time, told.time)
+        if _of_ended_life(told.time, self.ended):
+            return
         for said in told.said:
             if told.action == "store":
                 self._store(told, said)
             elif told.action == "update":
                 self._announced(said)
-                self._update(told.level, said)
+                self._update(told, said)
             else:
                 self._announced(said)
-                self._delete(told, said)
+                self._delete(told, said, newest)
 
     def _announced(self, said: Said) -> None:
         if said.announced_series is not None:
@@ -88,7 +101,7 @@ class Study:
     # --- store -------------------------------------------------------------------------------------------------
 
     def _store(self, told: Told, said: Said) -> None:
-        if _ends(told.time, self.removal):
+        if self.removal is not None:
             self.removal = None
             if told.level is not Level.STUDY:
                 self._drop_all_but(said.series_uid, its_instances=told.level is Level.SERIES)
@@ -98,8 +111,11 @@ class Study:
             return
         self.attributes |= said.attributes[Level.STUDY]
         series = self.series.setdefault(said.series_uid, Series())
+        if _of_ended_life(told.time, series.ended):
+            return
+        series.newest = max(series.newest, told.time)
         series.stored = True
-        if _ends(told.time, series.removal):
+        if series.removal is not None:
             series.removal = None
             if told.level is Level.INSTANCE:
                 self._drop_instances_of(said.series_uid)
@@ -113,7 +129,10 @@ class Study:
 
     def _drop_all_but(self, series_uid: str, *, its_instances: bool) -> None:
         """Of what the record held, what is stored now comes back alone; what was announced of the rest goes too."""
-        self.series = {uid: series for uid, series in self.series.items() if uid == series_uid}
+        self.series = {
+            uid: series if uid == series_uid else Series(ended=series.ended, newest=series.newest)
+            for uid, series in self.series.items()
+        }
         self.instances = {
             uid: instance
             for uid, instance in self.instances.items()
@@ -126,14 +145,20 @@ class Study:
 
     # --- update and delete -------------------------------------------------------------------------------------
 
-    def _update(self, level: Level, said: Said) -> None:
+    def _update(self, told: Told, said: Said) -> None:
+        level = told.level
         self.attributes |= said.attributes[Level.STUDY]
         if level is Level.STUDY:
             return
         before = self.instances.get(said.sop_uid)
         if level is Level.INSTANCE and before is None and not said.attributes[level].get(_SOP_CLASS):
             return
-        series = self.series.setdefault(said.series_uid, Series())
+        # Only a store says in which series an instance is.
+        series_uid = said.series_uid if before is None or level is Level.SERIES else before.series_uid
+        series = self.series.setdefault(series_uid, Series())
+        if _of_ended_life(told.time, series.ended):
+            return
+        series.newest = max(series.newest, told.time)
         series.stored = True
         series.attributes |= said.attributes[Level.SERIES]
         if level is Level.SERIES:
@@ -142,25 +167,31 @@ class Study:
         given = said.attributes[level]
         if known.get(_SOP_CLASS) and not given.get(_SOP_CLASS):
             given = {tag: value for tag, value in given.items() if tag != _SOP_CLASS}  # Type 1: it cannot become empty
-        self.instances[said.sop_uid] = Instance(
-            said.series_uid, known | given, None if before is None else before.removal
-        )
+        self.instances[said.sop_uid] = Instance(series_uid, known | given, None if before is None else before.removal)
 
-    def _delete(self, told: Told, said: Said) -> None:
-        removal = Removal(told.time, told.reason)
+    def _delete(self, told: Told, said: Said, newest: int) -> None:
         self.attributes |= said.attributes[Level.STUDY]
         if told.level is Level.STUDY:
-            self.removal = _later(self.removal, removal)
+            if self.ended is None or told.time > self.ended.told:
+                self.ended = _life_end(told.time, newest)
+                self.removal = Removal(self.ended.until, told.reason)
             return
-        series = self.series.setdefault(said.series_uid, Series())
+        before = self.instances.get(said.sop_uid) if told.level is Level.INSTANCE else None
+        series_uid = said.series_uid if before is None else before.series_uid
+        series = self.series.setdefault(series_uid, Series())
+        if _of_ended_life(told.time, series.ended):
+            return
+        newest, series.newest = series.newest, max(series.newest, told.time)
         series.attributes |= said.attributes[Level.SERIES]
         if told.level is Level.SERIES:
-            series.removal = _later(series.removal, removal)
+            if series.ended is None or told.time > series.ended.told:
+                series.ended = _life_end(told.time, newest)
+                series.removal = Removal(series.ended.until, told.reason)
             return
-        instance = self.instances.setdefault(said.sop_uid, Instance(said.series_uid))
-        instance.series_uid = said.series_uid
-        instance.attributes |= {tag: value for tag, value in said.attributes[Level.INSTANCE].items() if value}
-        instance.removal = _later(instance.removal, removal)
+        instance = self.instances.setdefault(said.sop_uid, Instance(series_uid))
+        given = said.attributes[Level.INSTANCE]
+        instance.attributes |= {tag: value for tag, value in given.items() if value and tag != _SOP_CLASS}
+        instance.removal = _later(instance.removal, Removal(told.time, told.reason))
 
     # --- what follows ------------------------------------------------------------------------------------------
 
@@ -241,6 +272,14 @@ def filled(item: Item) -> Item:
 
 def _ends(time: int, removal: Removal | None) -> bool:
     return removal is not None and time >= removal.time
+
+
+def _of_ended_life(time: int, ended: LifeEnd | None) -> bool:
+    return ended is not None and time < ended.until
+
+
+def _life_end(time: int, newest: int) -> LifeEnd:
+    return LifeEnd(time, max(time, newest + 1) if newest else time)
 
 
 def _later(before: Removal | None, now: Removal) -> Removal:

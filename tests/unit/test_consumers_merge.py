@@ -173,11 +173,18 @@ def test_a_store_of_the_study_revives_all_of_it() -> None:
     assert instances_of(state) == {f"{STUDY}.1.1": False, f"{STUDY}.2.1": False}
 
 
-def test_a_store_older_than_the_removal_adds_what_it_says_and_ends_nothing() -> None:
+def test_a_store_older_than_the_removal_belongs_to_the_life_that_ended() -> None:
     events = [event("store", 1, 1, 1), event("delete", 10)]
     state = after(*events, event("store", 9, 1, 2))
     assert state["removal"] is not None
-    assert instances_of(state) == {f"{STUDY}.1.1": False, f"{STUDY}.1.2": False}
+    assert instances_of(state) == {f"{STUDY}.1.1": False}
+
+
+def test_a_removal_that_is_told_again_does_not_end_the_life_that_began_after_it() -> None:
+    removal = event("delete", 10)
+    state = after(event("store", 1, 1, 1), removal, event("store", 11, 1, 1), removal)
+    assert state["removal"] is None
+    assert instances_of(state) == {f"{STUDY}.1.1": False}
 
 
 def test_a_study_revived_by_one_instance_goes_again_with_that_instance() -> None:
