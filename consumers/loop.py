@@ -84,7 +84,8 @@ class Consumer:
         self._published = -policy.watermark_interval
         self._reported: Counter[str] = Counter()
         self._checked = clock.monotonic()
-        self._broker_away = False
+        self._unplaced: set[TopicPartition] = set()  # partitions whose place has to be read from the state
+        self._waiting = False
         self._max_out_of_order = round(policy.max_out_of_order * MICROSECONDS)
 
     def run(self, stop: Flag, *, until_caught_up: bool = False) -> None:
@@ -102,14 +103,15 @@ class Consumer:
         while not stop.is_set() and not caught_up:
             try:
                 records = self._source.poll(_POLL)
-                started = self._follow_assignment()
+                found = self._find_places()
                 # What was fetched of a partition before its place was read from the state is fetched again.
-                self._take({one: found for one, found in records.items() if one in self._times.keys() - started})
+                self._take({one: taken for one, taken in records.items() if one in self._times.keys() - found})
                 caught_up = self._publish(force=until_caught_up and not records) and until_caught_up
-            except StateUnreachable as error:
-                self._wait_for_state(error, stop)
-            except BrokerUnreachable as error:
-                self._wait_for_broker(error, stop)
+            except OffsetConflict as conflict:
+                log.warning("%s; reading that partition again from what its shards have applied", conflict)
+                self._lose_places()
+            except (StateUnreachable, BrokerUnreachable) as error:
+                self._wait(error, stop)
         self._finish()
 
     # --- step 1 ------------------------------------------------------------------------------------------------
@@ -171,12 +173,7 @@ class Consumer:
     def _apply(self, batch: list[Decoded], records: Mapping[TopicPartition, list[Any]]) -> None:
         if not batch:
             return
-        try:
-            self._applier.apply(batch)
-        except OffsetConflict as conflict:
-            log.warning("%s; reading that partition again from what its shards have applied", conflict)
-            self._start_again()
-            return
+        self._applier.apply(batch)
         newest: dict[str, int] = {}
         for decoded in batch:
             for event in decoded.events:
@@ -192,19 +189,11 @@ class Consumer:
             return False
         asked = self._clock.now()
         positions = self._source.positions()
-        if self._broker_away:
-            log.warning("Kafka answers again; going on")
-            self._broker_away = False
         fields = {self._source.field(one): position.next - 1 for one, position in positions.items()}
-        try:
-            self._applier.advance({field: last for field, last in fields.items() if last >= 0})
-            if self._clock.monotonic() - self._checked >= _CHECK:
-                self._applier.check()
-                self._checked = self._clock.monotonic()
-        except OffsetConflict as conflict:
-            log.warning("%s; reading that partition again from what its shards have applied", conflict)
-            self._start_again()
-            return False
+        self._applier.advance({field: last for field, last in fields.items() if last >= 0})
+        if self._clock.monotonic() - self._checked >= _CHECK:
+            self._applier.check()
+            self._checked = self._clock.monotonic()
         published: dict[str, Progress] = {}
         for one, position in positions.items():
             found = progress(self._times[one], position.next, position.end, asked, self._max_out_of_order)
@@ -214,7 +203,12 @@ class Consumer:
         self._report_counts()
         self._source.commit({one: position.next for one, position in positions.items()})
         self._published = self._clock.monotonic()
-        return bool(positions) and all(position.next >= position.end for position in positions.values())
+        if self._waiting:
+            log.warning("the servers answer again; going on")
+            self._waiting = False
+        if not positions or self._unplaced:
+            return False
+        return all(position.next >= position.end for position in positions.values())
 
     def _report_counts(self) -> None:
         new = {name: count - self._reported[name] for name, count in self._counts.items() if count}
@@ -223,47 +217,34 @@ class Consumer:
 
     # --- assignment, absence, the end --------------------------------------------------------------------------
 
-    def _follow_assignment(self) -> set[TopicPartition]:
-        """Act on what the group decided; the partitions that were started now."""
+    def _find_places(self) -> set[TopicPartition]:
+        """Act on what the group decided, and seek where a place has to be read from the state; the ones found now."""
         for partition in self._source.take_revoked():
+            self._unplaced.discard(partition)
             self._times.pop(partition, None)
             self._applier.revoke(self._source.field(partition))
-        assigned = self._source.take_assigned()
-        # Noted before they are started: if the state is away now, they are started when it is back.
-        self._times |= {partition: PartitionTimes() for partition in assigned}
-        for partition in assigned:
-            self._start(partition)
-        return set(assigned)
+        self._unplaced |= set(self._source.take_assigned())
+        found = set()
+        for partition in sorted(self._unplaced):
+            last = self._applier.assign(self._source.field(partition))
+            self._source.start_at(partition, last)
+            self._times[partition] = PartitionTimes()
+            self._unplaced.discard(partition)
+            found.add(partition)
+            log.info("reading topic %s partition %d after offset %d", partition.topic, partition.partition, last)
+        return found
 
-    def _start(self, partition: TopicPartition) -> None:
-        last = self._applier.assign(self._source.field(partition))
-        self._source.start_at(partition, last)
-        self._times[partition] = PartitionTimes()
-        log.info("reading topic %s partition %d after offset %d", partition.topic, partition.partition, last)
-
-    def _start_again(self) -> None:
-        for partition in list(self._times):
-            self._start(partition)
-
-    def _wait_for_state(self, error: StateUnreachable, stop: Flag) -> None:
-        """Keep the place in the group until the state answers again, then read again what it has not applied."""
-        log.warning("%s; waiting for it", error)
+    def _lose_places(self) -> None:
+        """What was fetched may not be applied: nothing moves on before each place has been read from the state again."""
         self._source.pause()
-        while not stop.wait(_AGAIN):
-            self._source.poll(0)
-            try:
-                self._follow_assignment()
-                self._start_again()
-            except StateUnreachable:
-                continue
-            log.warning("the state answers again; going on")
-            return
+        self._unplaced |= self._times.keys()
 
-    def _wait_for_broker(self, error: BrokerUnreachable, stop: Flag) -> None:
-        """The client connects again by itself; until the broker answers, nothing is published."""
-        if not self._broker_away:
+    def _wait(self, error: StateUnreachable | BrokerUnreachable, stop: Flag) -> None:
+        """Wait for a server, keeping the place in the group; say so once."""
+        self._lose_places()
+        if not self._waiting:
             log.warning("%s; waiting for it", error)
-        self._broker_away = True
+        self._waiting = True
         stop.wait(_AGAIN)
 
     def _finish(self) -> None:
@@ -272,5 +253,5 @@ class Consumer:
             self._publish(force=True)
             positions = {one: position.next for one, position in self._source.positions().items()}
             self._source.commit(positions, wait=self._policy.shutdown_timeout / 2)
-        except (StateUnreachable, BrokerUnreachable) as error:
+        except (OffsetConflict, StateUnreachable, BrokerUnreachable) as error:
             log.warning("ending without a last report, which loses nothing: %s", error)

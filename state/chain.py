@@ -122,14 +122,20 @@ class Cuts:
                 )
         return sum(self._connection.call(calls))
 
+    def collecting(self) -> int:
+        """The highest generation of any shard: the lowest cut that was never taken, whatever else was lost."""
+        return max(self._generations())
+
     def lost(self, n: int) -> list[int]:
         """Shards that have lost writes from before cut ``n``: their generation is not above it."""
+        return [shard for shard, found in enumerate(self._generations()) if found <= n]
+
+    def _generations(self) -> list[int]:
         with self._connection.errors():
             pipeline = self._connection.pipeline()
             for keys in self._keys:
                 pipeline.get(keys.generation)
-            generations = pipeline.execute()
-        return [shard for shard, found in enumerate(generations) if int(found or _FIRST_GENERATION) <= n]
+            return [int(found or _FIRST_GENERATION) for found in pipeline.execute()]
 
     def settle(self, n: int, sequence: int, shard: int, written: Sequence[tuple[str, bytes]]) -> None:
         """Strike published studies of one shard off: (Study Instance UID, rev written).

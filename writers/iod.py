@@ -31,6 +31,7 @@ STUDIES_END: Final = b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
 _IMPLEMENTATION_CLASS_UID: Final = "2.25.149716473251935124391364071866812021307"  # made once, for this software
 _IMPLEMENTATION_VERSION: Final = "STOCKTAKE"
 _ISO_IR_192: Final = "ISO_IR 192"  # UTF-8
+_UTF_8: Final = "utf-8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,5 +129,5 @@ def _encode(data: Dataset) -> bytes:
     buffer = DicomBytesIO()
     buffer.is_little_endian = True
     buffer.is_implicit_VR = False
-    write_dataset(buffer, data)
+    write_dataset(buffer, data, parent_encoding=_UTF_8)
     return buffer.getvalue()

@@ -97,6 +97,7 @@ class Producer:
         self._software = software
         self._progress = progress
         self._kept = monotonic()
+        self._in_hand: Plan | None = None
 
     # --- step 1 ------------------------------------------------------------------------------------------------
 
@@ -163,7 +164,11 @@ class Producer:
         """
         try:
             return self._produce(kind, force=force)
+        except Fenced:
+            self._clear_away()
+            raise
         except OSError as error:
+            self._refuse_if_fenced(error)
             raise FolderUnusable(f"{self.folder.path} cannot be written: {error}") from error
 
     def _produce(self, kind: str, *, force: bool) -> Manifest:
@@ -171,19 +176,17 @@ class Producer:
         step = self._step(kind, head)
         content, status = self._watermark(head, force=force)  # 2.
         plan = self._plan(head, content)  # 3.
+        self._in_hand = plan
         self._chain.write_plan(self._lease.token, asdict(plan), plan.cut)
         begin = self._cut(plan.cut, head, content)  # 4.
         records = self._read_whole_slice(plan, step, head, content, begin)  # 5., 6.
         written, manifest = self._assemble(plan, step, head, content, status, begin, records)  # 7.
-        self._keep_lease()
+        self._lease.keep()
         self.folder.publish(written, manifest)  # 8.
-        try:
-            self._move_head(head, manifest)  # 9., 10.
-        except Fenced:
-            self.folder.remove(plan.file)  # nobody knows it, and nobody ever will
-            raise
+        self._move_head(head, manifest)  # 9., 10.
         self._settle(plan)  # 11.
         self._forget(plan)  # 12.
+        self._in_hand = None
         log.info(
             "published %s %s: sequence %d, %d records",
             step.kind,
@@ -223,8 +226,8 @@ class Producer:
         return Plan(
             sop_instance_uid=uid,
             sequence=1 if head is None else head.sequence + 1,
-            # Above every cut ever planned: a cut once taken may not be taken for a later moment.
-            cut=max(self._chain.last_cut(), 0 if head is None else head.cut) + 1,
+            # Above every cut ever planned or taken: a cut may not be taken again for a later moment.
+            cut=max(self._chain.last_cut() + 1, 1 if head is None else head.cut + 1, self._cuts.collecting()),
             file=self.folder.place(uid, to_datetime(content, self._zone)),
         )
 
@@ -358,6 +361,25 @@ class Producer:
         self._chain.move_head(self._lease.token, 0 if head is None else head.sequence, manifest.to_json())
         self.folder.write_head(manifest)
 
+    def _refuse_if_fenced(self, error: OSError) -> None:
+        """A file that is gone may have been removed by the writer that took over; then it is no fault of the folder."""
+        try:
+            self._lease.keep()
+        except Fenced:
+            self._clear_away()
+            raise Fenced(f"another writer of repository {self._repository.name} has taken over") from error
+
+    def _clear_away(self) -> None:
+        """After being overtaken: remove what this writer left and nobody else took over."""
+        plan = self._in_hand
+        left = self._chain.plan()
+        if plan is None or (left is not None and left["sop_instance_uid"] == plan.sop_instance_uid):
+            return  # the next writer finishes it, or removes it
+        self.folder.discard_partial(plan.sop_instance_uid)
+        head = self._chain.head()
+        if head is None or not _may_hold(Manifest.from_json(head), plan):
+            self.folder.remove(plan.file)
+
     def _settle(self, plan: Plan) -> None:
         path = self.folder.partial(plan.sop_instance_uid, "revs")
         if not path.exists():
@@ -375,6 +397,14 @@ class Producer:
         if monotonic() - self._kept > self._inventory.lease / 4:
             self._lease.keep()
             self._kept = monotonic()
+
+
+def _may_hold(head: Manifest, plan: Plan) -> bool:
+    """Whether a chain may hold the planned inventory: not if its place is taken by another, or not reached yet."""
+    if head.sequence < plan.sequence:
+        return False
+    at_its_place = {one.sop_instance_uid for one in head.members if one.sequence == plan.sequence}
+    return not at_its_place or plan.sop_instance_uid in at_its_place
 
 
 def new_uid(root: str) -> str:

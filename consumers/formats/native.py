@@ -23,21 +23,24 @@ from consumers.policy import ConsumerPolicy
 from state.attributes import (
     NUMBER_OF_STUDY_RELATED_INSTANCES,
     NUMBER_OF_STUDY_RELATED_SERIES,
+    REASON_FOR_REMOVAL,
     SERIES_INSTANCE_UID,
     SOP_CLASS_UID,
     SOP_INSTANCE_UID,
     STUDY_INSTANCE_UID,
     Attribute,
     Level,
+    item_attributes,
     recordable,
 )
 from state.times import MICROSECONDS, parse_time
-from state.values import InvalidElement, Item, Repairs, flat_value
+from state.values import InvalidElement, Item, Repairs, flat_item, flat_value
 from state.vr import is_uid
 
 _DEPTH: Final = {Level.STUDY: 0, Level.SERIES: 1, Level.INSTANCE: 2}
 _UIDS: Final = ((STUDY_INSTANCE_UID, "Study"), (SERIES_INSTANCE_UID, "Series"), (SOP_INSTANCE_UID, "SOP"))
 _EARLIEST: Final = parse_time("1900-01-01T00:00:00+00:00")  # Redis keeps later times to the microsecond
+_CODE: Final = frozenset({"00080100", "00080102", "00080104"})
 _REASON: Final = {  # a code as PS3.3 Table 8.8-1 has it; keyword -> tag
     "CodeValue": "00080100",
     "CodingSchemeDesignator": "00080102",
@@ -74,9 +77,9 @@ class NativeFormat:
         datasets = _datasets(message)
         level = _level(message.get("level"), datasets[0])
         time = self._time(message.get("time"), timestamp)
-        reason = _reason(message.get("reason"))
-        _refuse_changed_uids(message.get("prior"))
         repairs = Repairs()
+        reason = _reason(message.get("reason"), repairs)
+        _refuse_changed_uids(message.get("prior"))
         entities: dict[str, list[Entity]] = {}
         for dataset in datasets:
             uids = _uids(dataset, level)
@@ -194,16 +197,17 @@ def _count(element: Any) -> int | None:
     return count if 0 <= count < 2**31 else None
 
 
-def _reason(reason: Any) -> Item:
-    """The code Item of a reason for removal (CID 7031), empty if none is stated."""
+def _reason(reason: Any, repairs: Repairs) -> Item:
+    """The code Item of a reason for removal (CID 7031), empty if none is stated or its values cannot be kept."""
     if reason is None:
         return {}
     if type(reason) is not dict or not all(isinstance(reason.get(name, ""), str) for name in _REASON):
         raise BadEvent("reason is not an object of CodeValue, CodingSchemeDesignator, CodeMeaning")
-    item: Item = {tag: reason[name] for name, tag in _REASON.items() if reason.get(name)}
-    if item and not {"00080100", "00080102", "00080104"} <= item.keys():
+    given = {tag: {"Value": [reason[name]]} for name, tag in _REASON.items() if reason.get(name)}
+    if given and not _CODE <= given.keys():
         raise BadEvent("reason lacks one of CodeValue, CodingSchemeDesignator, CodeMeaning")
-    return item
+    item = flat_item(given, item_attributes(Level.STUDY)[REASON_FOR_REMOVAL].children, repairs)
+    return item if all(item.get(tag) for tag in _CODE) else {}
 
 
 def _refuse_changed_uids(prior: Any) -> None:
