@@ -235,7 +235,7 @@ class Consumer:
         return found
 
     def _lose_places(self) -> None:
-        """What was fetched may not be applied: nothing moves on before each place has been read from the state again."""
+        """What was fetched may not be applied: nothing goes on before each place has been read from the state again."""
         self._source.pause()
         self._unplaced |= self._times.keys()
 

@@ -37,7 +37,9 @@ def broker_errors(policy: KafkaPolicy) -> Iterator[None]:
         yield
     except KafkaError as error:
         where = ",".join(policy.bootstrap_servers)
-        raise BrokerUnreachable(f"Kafka at {where} cannot be reached: {error}") from error
+        raise BrokerUnreachable(
+            f"Kafka at {where} cannot be reached: {error}; is it running, and is kafka.bootstrap_servers right?"
+        ) from error
 
 
 def describe_topics(policy: KafkaPolicy, names: Sequence[str]) -> list[Topic]:

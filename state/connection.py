@@ -76,8 +76,11 @@ class Connection:
             options["password"] = policy.password
         try:
             self.client = redis.Redis.from_url(policy.url, **options)
-        except ValueError as error:
-            raise StateMismatch(f"redis.url is no Redis URL: {error}") from None
+        except ValueError:
+            # Its text may hold a part of the password.
+            raise StateMismatch(
+                "redis.url is no URL such as redis://HOST:6379/0; escape / # @ : in a password, or set redis.password"
+            ) from None
         self.where = _without_credentials(policy.url)
         self._scripts = _load_scripts()
         self._shas = {name: script.sha for name, script in self._scripts.items()}
@@ -104,7 +107,9 @@ class Connection:
         except errors.AuthenticationError as error:
             raise StateMismatch(f"Redis at {self.where} refuses the user or password: {error}") from error
         except (errors.ConnectionError, errors.TimeoutError, errors.BusyLoadingError) as error:
-            raise StateUnreachable(f"Redis at {self.where} cannot be reached: {error}") from error
+            raise StateUnreachable(
+                f"Redis at {self.where} cannot be reached: {error}; is it running, and is redis.url right?"
+            ) from error
         except (errors.ReadOnlyError, errors.ClusterDownError) as error:
             raise StateUnreachable(f"Redis at {self.where} takes no writes now: {error}") from error
         except errors.OutOfMemoryError as error:

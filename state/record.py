@@ -19,7 +19,7 @@ from zlib import crc32
 from state.attributes import MODALITIES_IN_STUDY, MODALITY, SOP_CLASS_UID
 from state.values import Item
 
-CHUNK_TARGET: Final = 192  # instances a chunk holds on average before one is split; none passes 256 by much
+CHUNK_TARGET: Final = 192  # instances a chunk holds on average before one is split; the fullest holds about twice that
 UNKNOWN_MODALITY: Final = "OT"  # Modality is Type 1 (PS3.3 C.38.1): "OT" stands for what no event stated
 _FINGERPRINT_MASK: Final = (1 << 64) - 1
 
@@ -36,9 +36,9 @@ class Tombstone:
 class LifeEnd:
     """The latest removal of a study or series as such: it ends a life, also when another begins later.
 
-    ``at`` is the removal's own time; what is older than ``until`` belongs to the life that ended and changes nothing any
-    more. ``until`` is later than ``at`` where the removal was told after something newer: it counts as made just after
-    that. UTC microseconds.
+    ``at`` is the removal's own time. What is older than ``until`` belongs to the life that ended and changes nothing
+    any more. ``until`` is later than ``at`` where the removal was told after something newer: it counts as made just
+    after that. UTC microseconds.
     """
 
     at: int

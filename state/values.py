@@ -24,6 +24,7 @@ from state.vr import BYTES, CHECKS
 Item: TypeAlias = "dict[str, Value]"
 Value: TypeAlias = "str | list[Item]"
 
+_NUMBERS: Final = frozenset({"AT", "FD", "FL", "SL", "SS", "SV", "UL", "US", "UV"})  # binary; their text is ours
 _CACHED_LENGTH: Final = 64  # characters; longer values seldom come twice
 
 
@@ -77,7 +78,10 @@ def flat_value(element: Any, attribute: Attribute, repairs: Repairs) -> Value:
     if len(values) > 1 and attribute.vm == "1":
         repairs.emptied += 1  # which of the values would be the right one?
         return ""
-    return "\\".join([_flat_text(value, attribute.vr, repairs) for value in values])
+    flat = [_flat_text(value, attribute.vr, repairs) for value in values]
+    if attribute.vr in _NUMBERS and not all(flat):
+        return ""  # a binary number cannot be empty, and without it the others would stand in its place
+    return "\\".join(flat)
 
 
 def _flat_items(values: list[Any], attribute: Attribute, repairs: Repairs) -> Value:
@@ -132,7 +136,7 @@ def _check(vr: str, text: str) -> tuple[str | None, bool]:
     """The text as its VR wants it, None if it cannot be had, and whether it was mended."""
     checked = CHECKS[vr](text)
     # Padding is no part of a value (PS3.5 6.2): taking it away is not a repair.
-    return checked, checked is not None and checked.strip(" ") != text.strip(" \x00")
+    return checked, checked is not None and vr not in {"FD", "FL"} and checked.strip(" ") != text.strip(" \x00")
 
 
 # What is said of a study and its series comes again with each of its instances.

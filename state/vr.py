@@ -29,7 +29,8 @@ _TEXT_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]")  # LT, S
 _DATE: Final = re.compile(r"(\d{4})([.\-/]?)(\d\d)\2(\d\d)", re.ASCII)
 _TIME: Final = re.compile(r"(\d\d)(?::?(\d\d)(?::?(\d\d)(\.\d+)?)?)?", re.ASCII)
 _INTEGER: Final = re.compile(r"[+-]?\d{1,12}", re.ASCII)
-_DT: Final = re.compile(r"\d{4}(\d\d){0,5}(\.\d{1,6})?([+-]\d{4})?", re.ASCII)
+_DT: Final = re.compile(r"(\d{4}(?:\d\d){0,4}|\d{14}(?:\.\d{1,6})?)([+-]\d{4})?", re.ASCII)
+_URI: Final = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]*")  # RFC 3986
 
 
 def _short(limit: int) -> Callable[[str], str | None]:
@@ -38,6 +39,12 @@ def _short(limit: int) -> Callable[[str], str | None]:
         return None if len(text) > limit or _CONTROL.search(text) else text
 
     return check
+
+
+def _title(text: str) -> str | None:
+    """An AE title: the default repertoire only."""
+    checked = _short(16)(text)
+    return checked if checked is None or checked.isascii() else None
 
 
 def _long(limit: int) -> Callable[[str], str | None]:
@@ -59,7 +66,8 @@ def _person_name(text: str) -> str | None:
 
 
 def _code_string(text: str) -> str | None:
-    text = text.strip(" \x00").upper()
+    text = text.strip(" \x00")
+    text = text.upper() if text.isascii() else text
     return text if re.fullmatch(r"[A-Z0-9_ ]{0,16}", text) else None
 
 
@@ -101,18 +109,18 @@ def _date_time(text: str) -> str | None:
     text = text.strip(" \x00")
     if not text:
         return ""
-    if _DT.fullmatch(text):
-        digits = re.split(r"[.+-]", text)[0]
+    if match := _DT.fullmatch(text):
+        digits = match[1].split(".")[0]
         try:
             datetime.strptime((digits + "0101000000"[len(digits) - 4 :])[:14], "%Y%m%d%H%M%S")
         except ValueError:
             return None
-        return text
+        return text if match[2] is None or -1200 <= int(match[2]) <= 1400 else None
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return moment.strftime("%Y%m%d%H%M%S.%f%z")[:26]
+    return f"{moment.year:04d}" + moment.strftime("%m%d%H%M%S.%f%z")[:22]
 
 
 def _uid(text: str) -> str | None:
@@ -126,7 +134,7 @@ def _integer_string(text: str) -> str | None:
         return ""
     if re.fullmatch(r"[+-]?\d+\.0*", text, re.ASCII):
         text = text.partition(".")[0]
-    if not _INTEGER.fullmatch(text) or not -(2**31) <= int(text) < 2**31:
+    if len(text) > 12 or not _INTEGER.fullmatch(text) or not -(2**31) <= int(text) < 2**31:
         return None
     return text
 
@@ -139,8 +147,9 @@ def _decimal_string(text: str) -> str | None:
         return None
     if len(text) <= 16:
         return text
-    # A float's shortest text can be longer than a DS may be; the ten digits kept are more than any device measures.
-    return f"{float(text):.10g}" if math.isfinite(float(text)) else None
+    # A float's shortest text can be longer than a DS may be; the digits kept are more than any device measures.
+    shorter = (f"{float(text):.{digits}g}" for digits in range(10, 0, -1)) if math.isfinite(float(text)) else ()
+    return next((found for found in shorter if len(found) <= 16 and math.isfinite(float(found))), None)
 
 
 def _binary_integer(low: int, high: int) -> Callable[[str], str | None]:
@@ -166,11 +175,11 @@ def _attribute_tag(text: str) -> str | None:
 
 def _uri(text: str) -> str | None:
     text = text.strip(" \x00")
-    return None if re.search(r"[\x00-\x20\x7f-\x9f\\]", text) else text
+    return text if _URI.fullmatch(text) else None
 
 
 CHECKS: Final[dict[str, Callable[[str], str | None]]] = {
-    "AE": _short(16),
+    "AE": _title,
     "AS": _age,
     "AT": _attribute_tag,
     "CS": _code_string,

@@ -126,7 +126,9 @@ def _log_to_stderr(settings: Settings) -> None:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     # The client reports every reconnection; what matters of it reaches our own log.
-    logging.getLogger("kafka").setLevel(logging.ERROR if settings.log.level != "DEBUG" else logging.INFO)
+    logging.getLogger("kafka").setLevel(logging.INFO if settings.log.level == "DEBUG" else logging.CRITICAL)
+    # What pydicom finds wrong with a value it logs with the value, which may be a patient's.
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
 
 
 if __name__ == "__main__":

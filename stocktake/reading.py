@@ -41,7 +41,7 @@ def add_timezone(parser: argparse.ArgumentParser, default: str) -> None:
 def _zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError):
         raise argparse.ArgumentTypeError(f"{name!r} is no IANA time zone") from None
 
 

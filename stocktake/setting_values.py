@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from state.attributes import Level
 from state.times import parse_time
+from state.vr import CHECKS
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
@@ -19,6 +20,18 @@ _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
 
 def text(value: str) -> str:
     return value
+
+
+def dicom_text(vr: str, limit: int) -> Callable[[str], str]:
+    """A text that can stand as a value of this VR."""
+
+    def parse(value: str) -> str:
+        checked = CHECKS[vr](value)
+        if checked is None:
+            raise ValueError(f"a text of at most {limit} characters, without control characters (VR {vr})")
+        return checked
+
+    return parse
 
 
 def required_text(value: str) -> str:
@@ -98,7 +111,7 @@ def moment(value: str) -> int | None:
 
 def listen(value: str) -> tuple[str, int]:
     host, _, port = value.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+    if not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
         raise ValueError('HOST:PORT such as "127.0.0.1:8080"')
     return host.strip("[]"), int(port)
 
@@ -106,12 +119,12 @@ def listen(value: str) -> tuple[str, int]:
 def zone(value: str) -> str:
     try:
         ZoneInfo(value)
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError):
         raise ValueError('an IANA time zone such as "Europe/Berlin"') from None
     return value
 
 
 def uid_root(value: str) -> str:
-    if not re.fullmatch(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+", value) or len(value) > 32:
+    if not re.fullmatch(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+", value, re.ASCII) or len(value) > 32:
         raise ValueError('a UID root of at most 32 characters such as "2.25" or "1.2.826.0.1.3680043.10.999"')
     return value

@@ -81,10 +81,12 @@ SETTINGS: Final = (
     ),
     Setting("inventory.write_empty", "true", "write a delta also when nothing changed", kinds.flag),
     Setting("inventory.write_timezone", "false", "write Timezone Offset From UTC (0008,0201)", kinds.flag),
-    Setting("inventory.purpose", "", "Inventory Purpose (0008,0401)", kinds.text),
-    Setting("inventory.manufacturer", "Stocktake", "Manufacturer (0008,0070)", kinds.text),
-    Setting("inventory.institution_name", "", "Institution Name (0008,0080); empty: left out", kinds.text),
-    Setting("inventory.station_name", "", "Station Name (0008,1010); empty: left out", kinds.text),
+    Setting("inventory.purpose", "", "Inventory Purpose (0008,0401)", kinds.dicom_text("LT", 10_240)),
+    Setting("inventory.manufacturer", "Stocktake", "Manufacturer (0008,0070)", kinds.dicom_text("LO", 64)),
+    Setting(
+        "inventory.institution_name", "", "Institution Name (0008,0080); empty: left out", kinds.dicom_text("LO", 64)
+    ),
+    Setting("inventory.station_name", "", "Station Name (0008,1010); empty: left out", kinds.dicom_text("SH", 16)),
     Setting("inventory.uid_root", "2.25", "root of new SOP Instance UIDs", kinds.uid_root),
     Setting("inventory.lease", "30s", "a writer unheard of for so long is replaced", kinds.duration),
     Setting("chain.start", "", "the chain's first moment; empty: oldest update time at the first cut", kinds.moment),
@@ -268,8 +270,11 @@ def _from_file(path: Path) -> dict[str, _Given]:
 def _flatten(tree: Mapping[str, Any], prefix: str, path: Path, given: dict[str, _Given]) -> None:
     for key, value in tree.items():
         name = prefix + key
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value:
             _flatten(value, name + ".", path, given)
+            continue
+        if value == {}:
+            _note_empty_table(name, path, given)
             continue
         where = f"{path}: {name}"
         _check_name(name, where)
@@ -280,6 +285,18 @@ def _flatten(tree: Mapping[str, Any], prefix: str, path: Path, given: dict[str, 
         else:
             text = str(value)
         given[name] = _Given(where, text)
+
+
+def _note_empty_table(name: str, path: Path, given: dict[str, _Given]) -> None:
+    """A repository that is named and left at its defaults is followed; any other empty table must at least be known."""
+    where = f"{path}: [{name}]"
+    group, _, repository = name.partition(".")
+    if group == "repositories" and repository:
+        topics = _REPOSITORY_TABLE["topics"]
+        _check_name(f"{name}.topics", where)
+        given[f"{name}.topics"] = _Given(where, topics.default.replace("<name>", repository))
+    elif group != "repositories" and not any(known.startswith(name + ".") for known in _TABLE):
+        raise SettingsError(f"{where}: unknown setting; the README lists all of them")
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, _Given]:

@@ -21,25 +21,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import tzinfo
 from itertools import groupby
 from time import monotonic
 from typing import Final
-from uuid import uuid4
 
 from pydicom.dataset import Dataset
-from pydicom.uid import generate_uid
 
 from state.chain import Chain, Cuts, Lease
 from state.connection import Connection
 from state.errors import Fenced
 from state.repository import Repository
 from state.studies import Studies, batches
-from state.times import to_datetime, to_iso
+from state.times import to_datetime
 from writers import iod, slices, tiers
 from writers.files import FolderUnusable, InventoryFolder, Written, assemble
 from writers.manifest import Manifest, Member
+from writers.plan import Plan, may_hold, new_uid
 from writers.policy import ChainPolicy, InventoryPolicy
 from writers.reader import InventoryFile
 from writers.records import Records, read_revs, write_records
@@ -57,16 +56,6 @@ class NoWatermark(Exception):
 
 class LostWrites(Exception):
     """A shard lost writes from before the cut and did not get them back in time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """An inventory that is being produced."""
-
-    sop_instance_uid: str
-    sequence: int
-    cut: int
-    file: str
 
 
 class Producer:
@@ -309,7 +298,7 @@ class Producer:
             content,
             (begin, end),
             self._inventory.level,
-            _description(step, since, plan.cut, content),
+            tiers.describe(step, since, plan.cut, content),
             self._below(step),
         )
         written = assemble(
@@ -377,7 +366,7 @@ class Producer:
             return  # the next writer finishes it, or removes it
         self.folder.discard_partial(plan.sop_instance_uid)
         head = self._chain.head()
-        if head is None or not _may_hold(Manifest.from_json(head), plan):
+        if head is None or not may_hold(Manifest.from_json(head), plan):
             self.folder.remove(plan.file)
 
     def _settle(self, plan: Plan) -> None:
@@ -397,28 +386,3 @@ class Producer:
         if monotonic() - self._kept > self._inventory.lease / 4:
             self._lease.keep()
             self._kept = monotonic()
-
-
-def _may_hold(head: Manifest, plan: Plan) -> bool:
-    """Whether a chain may hold the planned inventory: not if its place is taken by another, or not reached yet."""
-    if head.sequence < plan.sequence:
-        return False
-    at_its_place = {one.sop_instance_uid for one in head.members if one.sequence == plan.sequence}
-    return not at_its_place or plan.sop_instance_uid in at_its_place
-
-
-def new_uid(root: str) -> str:
-    """A SOP Instance UID that nobody ever had: a UUID under 2.25 (PS3.5 B.2), else random digits under the root."""
-    return f"2.25.{uuid4().int}" if root == "2.25" else str(generate_uid(prefix=root + "."))
-
-
-def _description(step: tiers.Step, since: int, cut: int, content: int) -> str:
-    """Inventory Instance Description: what of the scope this instance itself holds."""
-    until = f"up to cut {cut} ({to_iso(content)})"
-    if step.kind == "baseline":
-        return f"Baseline: every study of the repository {until}"
-    changed = f"studies changed after cut {since} {until}"
-    if step.kind == "rollup":
-        first, last = step.replaced[0].sequence, step.replaced[-1].sequence
-        return f"Rollup of tier {step.tier}: current records of studies in inventories {first} to {last}, and {changed}"
-    return f"Delta: {changed}"

@@ -11,8 +11,8 @@ from state.studies import ReadStudy, Studies
 from state.times import to_iso
 from writers import iod, slices
 from writers.files import Written, assemble
+from writers.plan import new_uid
 from writers.policy import InventoryPolicy
-from writers.produce import new_uid
 from writers.records import Records, write_records
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from state.times import to_iso
 from writers.manifest import Member
 
 
@@ -49,3 +50,15 @@ def _top_run(members: Sequence[Member]) -> list[Member]:
             break
         run.insert(0, member)
     return run
+
+
+def describe(step: Step, since: int, cut: int, content: int) -> str:
+    """Inventory Instance Description: what of the scope this instance itself holds."""
+    until = f"up to cut {cut} ({to_iso(content)})"
+    if step.kind == "baseline":
+        return f"Baseline: every study of the repository {until}"
+    changed = f"studies changed after cut {since} {until}"
+    if step.kind == "rollup":
+        first, last = step.replaced[0].sequence, step.replaced[-1].sequence
+        return f"Rollup of tier {step.tier}: current records of studies in inventories {first} to {last}, and {changed}"
+    return f"Delta: {changed}"

@@ -204,7 +204,7 @@ def _reason(reason: Any, repairs: Repairs) -> Item:
     if type(reason) is not dict or not all(isinstance(reason.get(name, ""), str) for name in _REASON):
         raise BadEvent("reason is not an object of CodeValue, CodingSchemeDesignator, CodeMeaning")
     given = {tag: {"Value": [reason[name]]} for name, tag in _REASON.items() if reason.get(name)}
-    if given and not _CODE <= given.keys():
+    if given and not given.keys() >= _CODE:
         raise BadEvent("reason lacks one of CodeValue, CodingSchemeDesignator, CodeMeaning")
     item = flat_item(given, item_attributes(Level.STUDY)[REASON_FOR_REMOVAL].children, repairs)
     return item if all(item.get(tag) for tag in _CODE) else {}
