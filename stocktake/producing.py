@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
 from typing import Final
@@ -17,6 +18,15 @@ from writers.manifest import Manifest
 from writers.produce import LostWrites, NoWatermark
 
 _AGAIN: Final = 0.5
+
+
+def add_force(parser: argparse.ArgumentParser) -> None:
+    """The option ``--force`` of a command that produces an inventory in the chain."""
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="cut the chain past the watermark; the inventory says PARTIAL (default: wait for the watermark)",
+    )
 
 
 def produce_once(settings: Settings, repository: str | None, kind: str, *, force: bool) -> Exit:

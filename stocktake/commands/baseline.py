@@ -6,7 +6,7 @@ import argparse
 from typing import Final
 
 from stocktake.exits import Exit
-from stocktake.producing import produce_once
+from stocktake.producing import add_force, produce_once
 from stocktake.settings import Settings
 
 HELP: Final = "produce a baseline now: the whole state, incorporating nothing"
@@ -14,11 +14,7 @@ EXAMPLE: Final = "stocktake baseline --repository main"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--force",
-        action="store_true",
-        help="cut past the watermark; the inventory says PARTIAL (default: wait for the watermark)",
-    )
+    add_force(parser)
 
 
 def run(args: argparse.Namespace, settings: Settings) -> Exit:

@@ -12,7 +12,7 @@ import orjson
 
 from state.times import parse_time
 from stocktake.exits import CommandError, Exit
-from stocktake.producing import produce_once
+from stocktake.producing import add_force, produce_once
 from stocktake.progress import Progress
 from stocktake.settings import Settings
 from stocktake.wiring import SOFTWARE, open_repository
@@ -31,11 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--to", dest="end", metavar="DT", help="last Study Update DateTime, inclusive (default: open)")
     parser.add_argument("--output", type=Path, metavar="FILE", help="file of a stand-alone delta (default: none)")
-    parser.add_argument(
-        "--force",
-        action="store_true",
-        help="in the chain: cut past the watermark; the inventory says PARTIAL (default: wait for the watermark)",
-    )
+    add_force(parser)
 
 
 def run(args: argparse.Namespace, settings: Settings) -> Exit:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Final
 
-from stocktake.exits import Exit
-from stocktake.producing import produce_once
+from stocktake.exits import CommandError, Exit
+from stocktake.producing import add_force, produce_once
 from stocktake.settings import Settings
 from stocktake.signals import stop_on_signals
 from stocktake.wiring import open_producer, open_repository
@@ -20,16 +20,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--once", action="store_true", help="produce one and end (default: one each inventory.interval)"
     )
-    parser.add_argument(
-        "--force",
-        action="store_true",
-        help="with --once: cut past the watermark; the inventory says PARTIAL (default: wait for the watermark)",
-    )
+    add_force(parser)
 
 
 def run(args: argparse.Namespace, settings: Settings) -> Exit:
     if args.once:
         return produce_once(settings, args.repository, "next", force=args.force)
+    if args.force:
+        raise CommandError(Exit.USAGE, "--force goes with --once")
     stop = stop_on_signals()
     opened = open_repository(settings, args.repository)
     try:
