@@ -32,6 +32,7 @@ from stocktake.import_values import json_item
 from writers.canonical import INSTANCES, SERIES, EncodedDataSet
 from writers.reader import InvalidInventory, StudyItem
 from writers.scanning import Malformed
+from writers.terms import REMOVED
 
 _UID: Final = {
     Level.STUDY: STUDY_INSTANCE_UID,
@@ -76,7 +77,7 @@ class _Part:
 
     @property
     def removed(self) -> bool:
-        return self.stated.get(REMOVED_FROM_OPERATIONAL_USE) == "Y"
+        return self.stated.get(REMOVED_FROM_OPERATIONAL_USE) == REMOVED
 
     @property
     def reason(self) -> Item:

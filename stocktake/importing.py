@@ -28,11 +28,11 @@ from writers.read_scope import InvalidScope, read_scope
 from writers.reader import InvalidInventory, InventoryFile
 from writers.resolve import Effective, resolve
 from writers.study_items import StudyItems
+from writers.terms import COMPLETE
 from writers.tree import Tree
 
 log = logging.getLogger(__name__)
 
-COMPLETE: Final = "COMPLETE"
 BATCH: Final = 200  # studies read and written together ...
 _BATCH_BYTES: Final = 1 << 26  # ... or fewer, if their Items are large
 

@@ -18,11 +18,9 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEnd
 from state.attributes import Level
 from state.times import to_datetime, to_dt
 from writers.policy import InventoryPolicy
+from writers.terms import INVENTORY_STORAGE
 
-INVENTORY_STORAGE: Final = "1.2.840.10008.5.1.4.1.1.201.1"
 TRANSFER_SYNTAXES: Final = {"EXPLICIT": str(ExplicitVRLittleEndian), "DEFLATED": str(DeflatedExplicitVRLittleEndian)}
-COMPLETE: Final = "COMPLETE"
-PARTIAL: Final = "PARTIAL"
 
 # Item delimiters of a sequence of undefined length, PS3.5 7.5.2.
 STUDIES_BEGIN: Final = b"\x08\x00\x23\x04SQ\x00\x00\xff\xff\xff\xff"

@@ -35,7 +35,7 @@ from state.errors import Fenced
 from state.repository import Repository
 from state.studies import Studies, batches
 from state.times import to_datetime
-from writers import iod, slices, tiers
+from writers import iod, slices, terms, tiers
 from writers.files import FolderUnusable, InventoryFolder, Written, assemble
 from writers.manifest import Manifest, Member
 from writers.plan import Plan, may_hold, new_uid
@@ -197,7 +197,7 @@ class Producer:
         """Content Date/Time (Tn, never before that of the head) and Inventory Completion Status."""
         before = 0 if head is None else head.watermark
         if force:
-            return max(self._connection.now(), before), iod.PARTIAL
+            return max(self._connection.now(), before), terms.PARTIAL
         watermark = self._repository.watermark()
         if watermark.time is None:
             raise NoWatermark(f"repository {self._repository.name} has no watermark: {', '.join(watermark.missing)}")
@@ -208,7 +208,7 @@ class Producer:
                 f"partition {', '.join(behind)}; is a consumer running?"
             )
         # After a forced cut the watermark may still lie before the head's: events up to that one may be missing.
-        return max(watermark.time, before), iod.COMPLETE if watermark.time >= before else iod.PARTIAL
+        return max(watermark.time, before), terms.COMPLETE if watermark.time >= before else terms.PARTIAL
 
     def _plan(self, head: Manifest | None, content: int) -> Plan:
         uid = new_uid(self._inventory.uid_root)

@@ -31,10 +31,10 @@ from writers.streaming import (
     read_head,
 )
 from writers.study_item import InvalidInventory, StudyItem, read_study_item
+from writers.terms import INVENTORY_STORAGE
 
-__all__ = ["INVENTORY_STORAGE", "InvalidInventory", "InventoryFile", "StudyItem"]
+__all__ = ["InvalidInventory", "InventoryFile", "StudyItem"]
 
-INVENTORY_STORAGE: Final = "1.2.840.10008.5.1.4.1.1.201.1"
 
 _STUDIES: Final = 0x00080423
 _BEYOND: Final = 1 << 32  # above every tag

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from state.studies import ReadStudy, Studies
 from state.times import to_iso
-from writers import iod, slices
+from writers import iod, slices, terms
 from writers.files import Written, assemble
 from writers.plan import new_uid
 from writers.policy import InventoryPolicy
@@ -59,7 +59,7 @@ def write_standalone(
             iod.file_meta(uid, iod.TRANSFER_SYNTAXES[policy.transfer_syntax]),
             iod.header(heading, policy, zone) + iod.STUDIES_BEGIN,
             body,
-            iod.STUDIES_END + iod.trailer(iod.COMPLETE, records.own, records.own, policy, software),
+            iod.STUDIES_END + iod.trailer(terms.COMPLETE, records.own, records.own, policy, software),
             deflated=policy.transfer_syntax == "DEFLATED",
         )
         written.path.replace(output)

@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from state.times import parse_time
 from writers.decoding import decode, python_encodings
 from writers.scanning import Malformed, elements
+from writers.terms import REMOVED
 
 _STUDY_INSTANCE_UID: Final = 0x0020000D
 _ITEM_INVENTORY_DATETIME: Final = 0x00080404
@@ -84,7 +85,7 @@ def read_study_item(
         study_instance_uid=found.get(_STUDY_INSTANCE_UID, ""),
         item_inventory_datetime=_moment(found.get(_ITEM_INVENTORY_DATETIME), zone),
         study_update_datetime=_moment(found.get(_STUDY_UPDATE_DATETIME), zone),
-        removed=found.get(_REMOVED_FROM_OPERATIONAL_USE) == "Y",
+        removed=found.get(_REMOVED_FROM_OPERATIONAL_USE) == REMOVED,
         data=data,
         implicit=implicit,
         path=path,

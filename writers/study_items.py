@@ -25,8 +25,7 @@ from state.record import InstanceRecord, StudyRecord, Tombstone
 from state.times import to_dt
 from state.values import Value
 from writers.encoder import ItemEncoder, encode_item
-
-_REMOVED = "Y"
+from writers.terms import REMOVED
 
 
 @dataclass(slots=True)
@@ -121,7 +120,7 @@ class StudyItems:
 def _mark_removed(values: dict[str, Value | bytes], tombstone: Tombstone | None) -> None:
     """Removed from Operational Use (1C) and Reason for Removal (2C: an empty sequence if no reason was stated)."""
     if tombstone is not None:
-        values[REMOVED_FROM_OPERATIONAL_USE] = _REMOVED
+        values[REMOVED_FROM_OPERATIONAL_USE] = REMOVED
         values[REASON_FOR_REMOVAL] = [tombstone.reason] if tombstone.reason else []
 
 

@@ -14,8 +14,9 @@ from pydicom.dataset import Dataset
 
 from writers.decoding import items_of
 from writers.file_meta import read_file_meta
-from writers.reader import INVENTORY_STORAGE, InvalidInventory, InventoryFile
+from writers.reader import InvalidInventory, InventoryFile
 from writers.scanning import Malformed
+from writers.terms import INVENTORY_STORAGE
 
 HEAD: Final = "head.json"
 

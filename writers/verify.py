@@ -18,11 +18,12 @@ from writers.checks.member import Member, incorporators, read_member
 from writers.checks.records import RecordCheck
 from writers.reader import InvalidInventory, InventoryFile, StudyItem
 from writers.scanning import Malformed
+from writers.terms import COMPLETE, FAILURE, PARTIAL
 from writers.tree import default_folder, outline, search
 
 _MODULE: Final = "PS3.3 Table C.38.1-1"
 _LEVELS: Final = ("STUDY", "SERIES", "INSTANCE")
-_STATUSES: Final = ("COMPLETE", "PARTIAL", "FAILURE")
+_STATUSES: Final = (COMPLETE, PARTIAL, FAILURE)
 
 
 def _nothing() -> None:

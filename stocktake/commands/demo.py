@@ -11,6 +11,7 @@ from pathlib import Path
 from threading import Event as Flag
 from typing import Final
 
+from stocktake.arguments import whole_number
 from stocktake.demo import DemoFailed, Stage, play
 from stocktake.embedded import EmbeddedServers
 from stocktake.exits import CommandError, Exit
@@ -34,7 +35,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="folder of its data; an earlier demo in it is replaced (default: %(default)s)",
     )
     parser.add_argument(
-        "--studies", type=int, default=150, metavar="N", help="studies of the simulated archive (default: %(default)s)"
+        "--studies",
+        type=whole_number,
+        default=150,
+        metavar="N",
+        help="studies of the simulated archive (default: %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="of its random numbers (default: %(default)s)")
 

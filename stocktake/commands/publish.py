@@ -22,7 +22,9 @@ from consumers.publish import (
     event_key,
     line_key,
 )
+from stocktake.arguments import whole_number
 from stocktake.exits import CommandError, Exit
+from stocktake.progress import Progress
 from stocktake.settings import Settings
 
 HELP: Final = "publish DICOM files or NDJSON events to a repository's topic"
@@ -56,7 +58,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--topic", help="topic to publish to (default: the repository's first topic)")
     parser.add_argument(
         "--partitions",
-        type=_partitions,
+        type=whole_number,
         default=PARTITIONS,
         metavar="N",
         help=f"partitions of the topic if it is made anew (default: {PARTITIONS})",
@@ -66,11 +68,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, settings: Settings) -> Exit:
     """Publish what can be read: one JSON summary on stdout; what cannot be read, with the reason, on stderr."""
     topic = args.topic or settings.repository(args.repository).topics[0]
-    progress = _show_progress if sys.stderr.isatty() else _no_progress
     unreadable = 0
     try:
         ensure_topic(settings.kafka, topic, args.partitions)
-        with Publisher(settings.kafka, topic, progress) as publisher:
+        with Progress("events published") as progress, Publisher(settings.kafka, topic, progress.at) as publisher:
             for found in _read(args.sources):
                 if isinstance(found, _Message):
                     try:
@@ -119,17 +120,3 @@ def _read_files(source: Path) -> Iterator[_Message | _Unreadable]:
             yield _Unreadable(str(path), error.reason)
         else:
             yield _Message(str(path), event_key(event), orjson.dumps(event))
-
-
-def _partitions(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
-
-
-def _show_progress(sent: int) -> None:
-    print(f"{sent:,} events published", end="\r", file=sys.stderr, flush=True)
-
-
-def _no_progress(sent: int) -> None:
-    pass

@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from time import monotonic
 from typing import Final
 
 import orjson
 
 from consumers.simulate import MAX_INSTANCES, START, simulate
 from state.times import parse_time, to_iso
+from stocktake.arguments import whole_number
 from stocktake.exits import Exit
+from stocktake.progress import Progress
 from stocktake.settings import Settings
 
 HELP: Final = "print a plausible archive's events as NDJSON, the same for the same arguments"
@@ -20,12 +21,11 @@ EXAMPLE: Final = "stocktake simulate --studies 100 --seed 1 > events.ndjson"
 
 _STUDIES: Final = 100
 _SEED: Final = 1
-_PROGRESS_INTERVAL: Final = 0.5
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--studies", type=_count, default=_STUDIES, metavar="N", help=f"studies received (default: {_STUDIES})"
+        "--studies", type=whole_number, default=_STUDIES, metavar="N", help=f"studies received (default: {_STUDIES})"
     )
     parser.add_argument(
         "--seed", type=int, default=_SEED, metavar="S", help=f"of the random numbers (default: {_SEED})"
@@ -39,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--max-instances",
-        type=_count,
+        type=whole_number,
         default=MAX_INSTANCES,
         metavar="N",
         help=f"instances of one study at most (default: {MAX_INSTANCES})",
@@ -57,22 +57,15 @@ def run(args: argparse.Namespace, settings: Settings) -> Exit:
 
 
 def _print_events(args: argparse.Namespace) -> None:
-    on_terminal = sys.stderr.isatty() and not sys.stdout.isatty()
-    reported = monotonic()
+    to_terminal = sys.stdout.isatty()  # then the events themselves are to be seen
     out = sys.stdout.buffer
     events = simulate(args.studies, args.seed, start=args.start, max_instances=args.max_instances)
-    for count, event in enumerate(events, start=1):
-        out.write(orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE))
-        if on_terminal and monotonic() - reported >= _PROGRESS_INTERVAL:
-            reported = monotonic()
-            print(f"{count:,} events", end="\r", file=sys.stderr, flush=True)
+    with Progress("events") as progress:
+        for count, event in enumerate(events, start=1):
+            out.write(orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE))
+            if not to_terminal:
+                progress.at(count)
     out.flush()
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
 
 
 def _moment(text: str) -> int:

@@ -38,9 +38,9 @@ from tests.archive import (
 from tests.records import pydicom_item, strict_writing
 from tests.servers.dcmtk import dcmdump
 from tests.standard_table import INSTANCES, SERIES, STUDIES, TagPath, children, standard_rows
-from writers.iod import INVENTORY_STORAGE
 from writers.policy import InventoryPolicy
 from writers.standalone import Range
+from writers.terms import INVENTORY_STORAGE
 
 LEVELS: Final = ("STUDY", "SERIES", "INSTANCE")
 SYNTAXES: Final = {"EXPLICIT": ExplicitVRLittleEndian, "DEFLATED": DeflatedExplicitVRLittleEndian}

@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset, FileDataset
 from state.attributes import Level
 from state.times import parse_time
 from stocktake.settings import load
-from writers import iod
+from writers import iod, terms
 from writers.policy import InventoryPolicy
 
 POLICY = load(None, {}).inventory
@@ -29,7 +29,7 @@ def inventory(
     """An inventory without records, every value converted and held against its VR."""
     data = iod.file_meta(heading.sop_instance_uid, iod.TRANSFER_SYNTAXES["EXPLICIT"])
     data += iod.header(heading, policy, zone) + iod.STUDIES_BEGIN + iod.STUDIES_END
-    data += iod.trailer(iod.COMPLETE, 3, 2**40, policy, software)
+    data += iod.trailer(terms.COMPLETE, 3, 2**40, policy, software)
     with strict_reading():
         dataset = dcmread(BytesIO(data))
         for _ in dataset.iterall():
@@ -96,7 +96,7 @@ def test_a_reference_holds_a_copy_of_what_the_inventory_itself_incorporates() ->
     head = iod.reference("1.2.2", [below])
     [found] = inventory(replace(HEADING, incorporated=[head])).IncorporatedInventoryInstanceSequence
     assert found == head
-    assert found.ReferencedSOPClassUID == iod.INVENTORY_STORAGE
+    assert found.ReferencedSOPClassUID == terms.INVENTORY_STORAGE
     assert chain_of(found) == ["1.2.2", "1.2.1"]
 
 
@@ -112,4 +112,4 @@ def test_file_meta_names_the_instance_and_its_own_length(syntax: str) -> None:
     assert int.from_bytes(data[140:144], "little") == len(data) - 144
     meta = dcmread(BytesIO(data)).file_meta
     assert (meta.MediaStorageSOPInstanceUID, meta.TransferSyntaxUID) == ("2.25.7", syntax)
-    assert meta.MediaStorageSOPClassUID == iod.INVENTORY_STORAGE
+    assert meta.MediaStorageSOPClassUID == terms.INVENTORY_STORAGE

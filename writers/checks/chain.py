@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 
 from writers.checks.finding import Fault, Severity
 from writers.checks.member import Member
-from writers.reader import INVENTORY_STORAGE
+from writers.terms import INVENTORY_STORAGE
 from writers.tree import Reference, outline
 
 _INCORPORATION: Final = "PS3.3 C.38.1.1.5"

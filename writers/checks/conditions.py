@@ -10,8 +10,11 @@ from typing import Final
 
 from writers.checks.finding import Fault, Severity
 from writers.scanning import show
+from writers.terms import NOT_REMOVED, REMOVED
 
 _REMOVED: Final = 0x00080405
+_YES: Final = REMOVED.encode()
+_NO: Final = NOT_REMOVED.encode()
 _REASON: Final = 0x00080406
 _FILE_URI: Final = 0x00080409
 _CONTAINER: Final = 0x0008040A
@@ -55,9 +58,9 @@ def conditional_faults(values: Mapping[int, bytes], allowed: Collection[int], wh
 
 def _removal(values: Mapping[int, bytes], where: str) -> Iterator[Fault]:
     removed = _term(values[_REMOVED])
-    if removed and removed not in (b"Y", b"N"):
-        yield Fault("enumerated", _SECTION, _at(where, _REMOVED), "is neither Y nor N")
-    if removed == b"Y":
+    if removed and removed not in (_YES, _NO):
+        yield Fault("enumerated", _SECTION, _at(where, _REMOVED), f"is neither {REMOVED} nor {NOT_REMOVED}")
+    if removed == _YES:
         yield from _need(values, _REASON, "the entity is removed", _SECTION, where, "type-2c")
 
 
