@@ -4,9 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BENCH ?= full
+SOAK ?= full
+MODEL ?= 2000
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint format typecheck bench constraints clean
+.PHONY: help demo test lint format typecheck bench soak model constraints clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -21,7 +23,7 @@ demo: $(STAMP)  ## the whole story on this machine with embedded servers
 	$(BIN)/stocktake demo
 
 test: $(STAMP)  ## every test, on real servers that the run starts itself
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(STAMP)  ## check style and imports; changes nothing
 	$(BIN)/ruff check .
@@ -34,8 +36,14 @@ format: $(STAMP)  ## apply the style
 typecheck: $(STAMP)  ## mypy --strict over the program and its tests
 	$(BIN)/mypy
 
-bench: $(STAMP)  ## measure the hot paths; BENCH=quick for a tenth of the data
+bench: $(STAMP)  ## measure (docs/performance.md); BENCH=quick for a tenth of the data, BENCH=growth for the state alone
 	$(BIN)/python -m tests.benchmarks $(BENCH)
+
+model: $(STAMP)  ## 2,000 random examples of what can happen to state and inventories, held to the oracle
+	$(BIN)/python -m tests.model $(MODEL)
+
+soak: $(STAMP)  ## 100 faults of each kind under load, held to the oracle; SOAK=short for a minute of it
+	$(BIN)/python -m tests.soak $(SOAK)
 
 constraints:  ## renew constraints.txt from pyproject.toml
 	$(PYTHON) -m venv build/constraints

@@ -2,23 +2,36 @@
 
 State and Kafka offsets move together, by shard, in one script. So what was applied is known to the state itself, and a
 message that comes again changes nothing.
+
+Events of patients concern studies of any shard (docs/decisions/0010). They are kept before anything else of the batch,
+then the studies that they concern are written, and offsets move with the batch's own studies after that. One that any
+shard has not covered is applied again as a whole, which changes nothing where it was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from time import perf_counter_ns
 from typing import Final, TypeAlias
 
 from consumers.counts import CountName, Counts
-from consumers.events import Action, Event
-from consumers.merge import merge, parts_wanted
-from state.errors import OffsetConflict
+from consumers.events import Action, Event, PatientEvent, Told
+from consumers.merge import Placed, merge, parts_wanted
+from state.anchors import Anchors
+from state.attributes import ISSUER_OF_PATIENT_ID, PATIENT_ID
+from state.connection import Meanwhile
+from state.errors import OffsetConflict, ShardMoved
+from state.patient_news import News, Patient
+from state.patients import Patients
 from state.record import StudyRecord
-from state.studies import OffsetMove, Studies
+from state.studies import OffsetMove, Studies, batches
 
-ShardEvents: TypeAlias = "dict[str, list[Event]]"  # by Study Instance UID
+ShardEvents: TypeAlias = "dict[str, list[Placed]]"  # by Study Instance UID; none for a study that news concerns
 
+_PAGE: Final = 2000  # studies
+_BACKFILL: Final = 500  # studies of a batch; fewer tell nothing of what comes next
+_KNOWN_SHARE: Final = 500  # one in so many studies of a backfill may be known
 _COUNT_OF: Final[dict[Action, CountName]] = {
     Action.STORE: "events_store",
     Action.UPDATE: "events_update",
@@ -26,22 +39,41 @@ _COUNT_OF: Final[dict[Action, CountName]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Decoded:
-    """One Kafka record of a partition (``<topic id>:<partition>``) and its events; none if it had no good ones."""
+    """One Kafka record of a partition (``<topic id>:<partition>``) and what it tells; nothing if it was no event."""
 
     partition: str
     offset: int
-    events: Sequence[Event]
+    told: Sequence[Told]
+
+
+@dataclass(frozen=True, slots=True)
+class _Concerned:
+    """Studies that a batch concerns whether or not it has events of theirs.
+
+    ``by_news``: something was told of their patient. ``named_again``: an event that their own shard covers, and another
+    does not, says whose they are: if that is the patient's shard, it has lost their index entry.
+    """
+
+    by_news: set[str]
+    named_again: set[str]
+
+    @property
+    def studies(self) -> set[str]:
+        return self.by_news | self.named_again
 
 
 class Applier:
     """Applies messages of the partitions that were assigned to it. Not for several threads at once."""
 
-    def __init__(self, studies: Studies, counts: Counts) -> None:
+    def __init__(self, studies: Studies, patients: Patients, counts: Counts) -> None:
         self._studies = studies
+        self._patients = patients
         self._counts = counts
         self._applied: dict[str, list[int]] = {}  # partition -> last offset applied, by shard
+        self._anchors = Anchors()
+        self._backfill = False  # of the latest batch hardly any study was known
 
     @property
     def partitions(self) -> frozenset[str]:
@@ -49,35 +81,46 @@ class Applier:
 
     def assign(self, partition: str) -> int:
         """Read the partition's offsets from all shards; returns the lowest: what was applied everywhere (-1: none)."""
+        self._anchors.forget(partition)
         self._applied[partition] = self._studies.offsets(partition)
         return min(self._applied[partition])
 
     def revoke(self, partition: str) -> None:
         """Forget a partition that is no longer this consumer's."""
         self._applied.pop(partition, None)
+        self._anchors.forget(partition)
 
-    def apply(self, batch: Sequence[Decoded]) -> None:
+    def apply(self, batch: Sequence[Decoded], meanwhile: Meanwhile = None) -> None:
         """Apply a batch: records of assigned partitions, each partition's in rising order.
 
+        ``meanwhile`` is other work, a part of which is done at each call, while the state's servers do theirs.
+
         Raises:
-            OffsetConflict: the shard is not where this consumer left it; :meth:`assign` the partition again and seek.
+            ShardMoved: the shard is not where this consumer left it; :meth:`assign` the partition again and seek.
             StateUnreachable: the batch may be applied in part; applying it again is safe.
         """
+        begun = perf_counter_ns()
         last = {record.partition: record.offset for record in batch}
-        pending = self._by_shard(batch)
-        # 2. read the touched parts, 3. merge, 4. write; again for the shards where another writer came between
-        while pending:
-            pending = self._apply_once(pending, last)
+        self._anchors.begin(last)
+        pending, concerned = self._by_shard(batch)
+        # Studies without events of their own, some at a time: a patient may have very many. No offset moves with them.
+        for uids in batches(concerned.studies.difference(*pending.values()), _PAGE):
+            others: dict[int, ShardEvents] = {}
+            for uid in uids:
+                others.setdefault(self._studies.shard_of(uid), {})[uid] = []
+            self._apply_all(others, {}, concerned)
+        self._apply_all(pending, last, concerned, meanwhile)
         self._counts["batches"] += 1
+        self._counts["apply_microseconds"] += (perf_counter_ns() - begun) // 1000
 
     def advance(self, positions: dict[str, int]) -> None:
         """5. Move the offset of shards that had nothing in the latest batches up to ``positions`` (last offsets)."""
-        batches = {}
+        moving = {}
         for shard in range(self._studies.shards):
             moves = self._moves(shard, positions)
             if moves:
-                batches[shard] = (moves, ())
-        self._write(batches)
+                moving[shard] = (moves, ())
+        self._write(moving)
 
     def check(self) -> None:
         """Compare every shard's offsets with what this consumer believes.
@@ -92,50 +135,139 @@ class Applier:
                 if found != applied[shard]:
                     raise OffsetConflict(partition, shard, applied[shard], found)
 
-    def _by_shard(self, batch: Sequence[Decoded]) -> dict[int, ShardEvents]:
-        """Events grouped by shard and study in their order, without those that their shard already covers."""
+    def _by_shard(self, batch: Sequence[Decoded]) -> tuple[dict[int, ShardEvents], _Concerned]:
+        """Events grouped by shard and study in their order, without those that their shard already covers.
+
+        Also the studies that have to be worked out anew for their patient, with events or without.
+        """
         pending: dict[int, ShardEvents] = {}
+        counted = dict.fromkeys(Action, 0)
+        of_patients: list[PatientEvent] = []
+        named_again: set[str] = set()
+        shards: dict[str, int] = {}
         shard_of = self._studies.shard_of
         for record in batch:
-            applied = self._applied[record.partition]
-            for event in record.events:
-                shard = shard_of(event.study_instance_uid)
-                if record.offset > applied[shard]:
-                    self._counts[_COUNT_OF[event.action]] += 1
-                    pending.setdefault(shard, {}).setdefault(event.study_instance_uid, []).append(event)
-        return pending
+            applied, offset = self._applied[record.partition], record.offset
+            for told in record.told:
+                if isinstance(told, PatientEvent):
+                    if offset > min(applied):
+                        of_patients.append(told)
+                    continue
+                uid = told.study_instance_uid
+                shard = shards.get(uid)
+                if shard is None:
+                    shard = shards[uid] = shard_of(uid)
+                if offset > applied[shard]:
+                    counted[told.action] += 1
+                    placed = (told, record.partition, offset)
+                    studies = pending.get(shard)
+                    if studies is None:
+                        pending[shard] = {uid: [placed]}
+                    elif uid in studies:
+                        studies[uid].append(placed)
+                    else:
+                        studies[uid] = [placed]
+                elif offset > min(applied) and _names_patient(told):
+                    named_again.add(uid)
+        for action, count in counted.items():
+            self._counts[_COUNT_OF[action]] += count
+        return pending, _Concerned(self._keep(of_patients), named_again)
 
-    def _apply_once(self, pending: dict[int, ShardEvents], last: dict[str, int]) -> dict[int, ShardEvents]:
-        wanted = {uid: parts_wanted(events) for studies in pending.values() for uid, events in studies.items()}
-        records = self._studies.read_parts(wanted)
-        unknown = 0
-        for studies in pending.values():
-            for uid, events in studies.items():
-                for event in events:
-                    unknown += merge(records[uid], event)
-        self._counts["updates_unknown"] += unknown
+    def _keep(self, events: Collection[PatientEvent]) -> set[str]:
+        """Keep what was told of patients; the studies that it concerns."""
+        self._counts["events_patient"] += len(events)
+        if not events:
+            return set()
+        news: list[tuple[Patient, News]] = []
+        merged: list[tuple[Patient, Patient]] = []
+        for event in events:
+            told = News.of(event.time, event.attributes)
+            news.append((event.patient, told))
+            if event.prior is not None:
+                news.append((event.prior, told))
+                merged.append((event.prior, event.patient))
+        self._patients.keep(news, merged, self._anchors)
+        return self._patients.studies({patient for patient, _ in news})
+
+    def _apply_all(
+        self,
+        pending: dict[int, ShardEvents],
+        last: dict[str, int],
+        concerned: _Concerned,
+        meanwhile: Meanwhile = None,
+    ) -> None:
+        """2. Read the touched parts, 3. merge, 4. write; again for the shards where a study was not as it was read.
+
+        While an archive's past comes in, every study is new. Then nothing is read: all are taken for new, and writing
+        finds out where one is not.
+        """
+        studies = sum(map(len, pending.values()))
+        many = studies >= _BACKFILL and not concerned.studies
+        known, read = 0, not (self._backfill and many)
+        while pending:
+            wanted = {uid: parts_wanted(placed) for events in pending.values() for uid, placed in events.items()}
+            records = self._studies.read_parts(wanted, meanwhile) if read else {uid: StudyRecord(uid) for uid in wanted}
+            known += sum(bool(record.in_state.rev) for record in records.values())
+            pending = self._apply_once(pending, records, last, concerned, meanwhile)
+            self._counts["conflicts"] += len(pending) if read else 0
+            read = True
+        if studies:
+            self._backfill = many and known * _KNOWN_SHARE <= studies
+
+    def _apply_once(
+        self,
+        pending: dict[int, ShardEvents],
+        records: Mapping[str, StudyRecord],
+        last: dict[str, int],
+        concerned: _Concerned,
+        meanwhile: Meanwhile,
+    ) -> dict[int, ShardEvents]:
+        """Steps 3 and 4; what is left of ``pending``: the shards that were not written."""
+        unknown = {
+            shard: sum(merge(records[uid], placed) for uid, placed in studies.items())
+            for shard, studies in pending.items()
+        }
+        for uid in concerned.by_news & records.keys():
+            # Who is about to write one of these may have read the news before it was kept: let it read again.
+            records[uid].renewed = True
+        self._patients.lay_news(records.values(), self._anchors, concerned.named_again, meanwhile)
         conflicting = self._write(
-            {shard: (self._moves(shard, last), [records[uid] for uid in studies]) for shard, studies in pending.items()}
+            {
+                shard: (self._moves(shard, last), [records[uid] for uid in studies])
+                for shard, studies in pending.items()
+            },
+            meanwhile,
         )
-        self._counts["conflicts"] += len(conflicting)
+        self._counts["updates_unknown"] += sum(unknown[shard] for shard in pending.keys() - {*conflicting})
         return {shard: pending[shard] for shard in conflicting}
 
     def _moves(self, shard: int, last: Mapping[str, int]) -> list[OffsetMove]:
         return [
-            OffsetMove(partition, self._applied[partition][shard], offset)
+            OffsetMove(partition, self._applied[partition][shard], offset, self._anchors.left(shard, partition))
             for partition, offset in last.items()
             if offset > self._applied[partition][shard]
         ]
 
-    def _write(self, batches: Mapping[int, tuple[Sequence[OffsetMove], Sequence[StudyRecord]]]) -> list[int]:
+    def _write(
+        self,
+        batches: Mapping[int, tuple[Sequence[OffsetMove], Sequence[StudyRecord]]],
+        meanwhile: Meanwhile = None,
+    ) -> list[int]:
         """Write by shard; returns the shards where another writer came between."""
-        raised, conflicts = self._studies.write(batches)
-        self._counts["times_raised"] += raised
+        written = self._studies.write(batches, meanwhile)
+        self._counts["times_raised"] += written.raised
+        self._counts["studies_late"] += written.late
+        conflicts = written.conflicts
         for shard, (moves, _) in batches.items():
             if shard not in conflicts:
                 for move in moves:
                     self._applied[move.partition][shard] = move.new
+                    self._anchors.lift(shard, move.partition)
         for conflict in conflicts.values():
-            if isinstance(conflict, OffsetConflict):
+            if isinstance(conflict, ShardMoved):
                 raise conflict
         return list(conflicts)
+
+
+def _names_patient(event: Event) -> bool:
+    return any(PATIENT_ID in one.study or ISSUER_OF_PATIENT_ID in one.study for one in event.entities)

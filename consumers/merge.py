@@ -1,4 +1,4 @@
-"""An event applied to a study record in memory: the rules of store, update and delete.
+"""Events applied to a study record in memory: the rules of store, update and delete.
 
 Events are applied in the order in which their partition gives them. Their times decide the Study Update DateTime, and
 on which side of a removal they lie: a removal of a study or series as such ends a life, and what is told later but is
@@ -8,36 +8,85 @@ events again ends in the same record.
 
 from __future__ import annotations
 
+from collections.abc import Sequence, Set
+from typing import TypeAlias
+
 from consumers.events import Action, Entity, Event
-from state.attributes import SOP_CLASS_UID, Level
+from state.attributes import SOP_CLASS_UID, Level, patient_attributes
 from state.record import InstanceRecord, LifeEnd, SeriesRecord, StudyRecord, Tombstone
 from state.studies import PartsWanted
+from state.values import Item
+
+# An event and where it stands: its partition (``<topic id>:<partition>``) and Kafka offset.
+Placed: TypeAlias = tuple[Event, str, int]
 
 
-def parts_wanted(events: list[Event]) -> PartsWanted:
+def parts_wanted(placed: Sequence[Placed]) -> PartsWanted:
     """Which part of their study these events touch."""
-    uids = {
-        entity.sop_instance_uid for event in events for entity in event.entities if entity.sop_instance_uid is not None
-    }
+    uids = set()
+    removals = False
+    for event, _, _ in placed:
+        removals = removals or (event.action is Action.DELETE and event.level is not Level.INSTANCE)
+        for entity in event.entities:
+            if entity.sop_instance_uid is not None:
+                uids.add(entity.sop_instance_uid)
     # A store that follows a removal of the whole makes what the record held be dropped.
-    removals = any(event.action is Action.DELETE and event.level is not Level.INSTANCE for event in events)
-    return PartsWanted(uids, everything=removals and len(events) > 1)
+    return PartsWanted(uids, everything=removals and len(placed) > 1)
 
 
-def merge(record: StudyRecord, event: Event) -> int:
-    """Apply one event; returns how many of its entities could not be applied (updates of unknown instances)."""
-    before = record.update_time
-    record.update_time = max(before, event.time)
-    if _belongs_to_ended_life(event, record.ended):
-        return 0
+class _Said:
+    """What a run of stores said of the study and series last: the next says most often the same, and says it later."""
+
+    def __init__(self, record: StudyRecord) -> None:
+        self._record = record
+        self._tags: Set[str] = frozenset()
+        self.study: Item | None = None
+        self.time = 0
+        self.series: Item | None = None
+
+    def of_study(self, study: Item, time: int, *, replace: bool = False) -> None:
+        """Let the record's own attributes be overlaid with these, or replaced by them."""
+        self.end()
+        self._record.attributes = dict(study) if replace else self._record.attributes | study
+        if replace:
+            self._record.said_at = {}
+        self.study, self.time, self._tags = study, time, study.keys() & patient_attributes().keys()
+
+    def end(self) -> None:
+        """Note when the patient's attributes were said; whatever is said next is taken over."""
+        if self._tags:
+            self._record.said_at = self._record.said_at | dict.fromkeys(self._tags, self.time)
+        self.study, self._tags, self.series = None, frozenset(), None
+
+
+def merge(record: StudyRecord, placed: Sequence[Placed]) -> int:
+    """Apply events; returns how many updates of instances there were whose SOP Class nobody has said."""
     unknown = 0
-    for entity in event.entities:
+    said = _Said(record)
+    for event, partition, offset in placed:
+        if record.dropped_at and offset <= record.dropped_at.get(partition, -1):
+            continue
+        before = record.own_time
+        if event.time > before:
+            record.own_time = event.time
+        elif not before:
+            record.own_time = 1  # 0 is none: what is told to be from before 1970 counts as from its first moment
+        if record.ended is not None and _belongs_to_ended_life(event, record.ended):
+            continue
         if event.action is Action.STORE:
-            _store(record, event, entity)
-        elif event.action is Action.UPDATE:
-            unknown += not _update(record, event, entity)
-        else:
-            _delete(record, event, entity, before)
+            for entity in event.entities:
+                if _store(record, event, entity, said):
+                    record.dropped_at = record.dropped_at | {partition: offset}
+            continue
+        said.end()
+        for entity in event.entities:
+            said.of_study(entity.study, event.time)
+            if event.action is Action.UPDATE:
+                unknown += not _update(record, event, entity)
+            else:
+                _delete(record, event, entity, before)
+        said.end()
+    said.end()
     return unknown
 
 
@@ -48,33 +97,46 @@ def _announce(record: StudyRecord, entity: Entity) -> None:
         record.expected_instances = entity.expected_instances
 
 
-def _store(record: StudyRecord, event: Event, entity: Entity) -> None:
+def _store(record: StudyRecord, event: Event, entity: Entity, said: _Said) -> bool:
+    """Whether something that the record held was dropped."""
+    dropped = False
     if record.tombstone is not None:
         record.tombstone = None
         if event.level is not Level.STUDY:
             _come_back_alone(record, event.level, _series_uid(entity))
+            dropped = True
     _announce(record, entity)
-    if event.level is Level.STUDY:
-        record.attributes = dict(entity.study)
-        return
-    record.attributes |= entity.study
+    level = event.level
+    if entity.study is said.study and level is not Level.STUDY:
+        said.time = event.time
+    else:
+        said.of_study(entity.study, event.time, replace=level is Level.STUDY)
+        if level is Level.STUDY:
+            return dropped
     series_uid = _series_uid(entity)
     series = _touch_series(record, event, series_uid)
     if series is None:
-        return
+        return dropped
     series.stored = True
     removed = series.tombstone is not None
     series.tombstone = None
-    if event.level is Level.SERIES:
+    if level is Level.SERIES:
         series.attributes = dict(entity.series)
-        return
-    series.attributes |= entity.series
+        said.series = None
+        return dropped
+    if said.series is not entity.series:
+        series.attributes |= entity.series
+        said.series = entity.series
     if removed:
         record.drop_instances(series_uid)
+        dropped = True
     sop_uid = _sop_uid(entity)
     before = record.instance(sop_uid)
+    if before is not None and before.series_instance_uid != series_uid:
+        dropped = True  # it is gone from another series: read again, earlier events would find it here
     tombstone = None if before is None or _ends(event, before.tombstone) else before.tombstone
-    record.put_instance(sop_uid, InstanceRecord(series_uid, dict(entity.instance), tombstone))
+    record.put_instance(sop_uid, InstanceRecord(series_uid, entity.instance, tombstone))
+    return dropped
 
 
 def _come_back_alone(record: StudyRecord, level: Level, series_uid: str) -> None:
@@ -86,38 +148,37 @@ def _come_back_alone(record: StudyRecord, level: Level, series_uid: str) -> None
 
 
 def _update(record: StudyRecord, event: Event, entity: Entity) -> bool:
-    """Overwrite what is given. False if it names an instance that is not known and cannot be told by this."""
+    """Overwrite what is given. False if it names an instance whose SOP Class nobody has said: it is kept, but is in no
+    inventory, and does not make its series one that is stored.
+    """
     _announce(record, entity)
-    record.attributes |= entity.study
     if event.level is Level.STUDY:
         return True
     series_uid = _series_uid(entity)
     if event.level is Level.INSTANCE:
         sop_uid = _sop_uid(entity)
         before = record.instance(sop_uid)
-        if before is None and not entity.instance.get(SOP_CLASS_UID):
-            return False
         if before is not None:
             series_uid = before.series_instance_uid  # only a store says where an instance is
     series = _touch_series(record, event, series_uid)
     if series is None:
         return True
-    series.stored = True
     series.attributes = series.attributes | entity.series
-    if event.level is Level.INSTANCE:
-        attributes = entity.instance if before is None else before.attributes | entity.instance
-        if before is not None and before.is_inventoried and not attributes.get(SOP_CLASS_UID):
-            # Type 1 in an inventory: given empty, it stays what it was.
-            attributes = attributes | {SOP_CLASS_UID: before.attributes[SOP_CLASS_UID]}
-        record.put_instance(
-            sop_uid, InstanceRecord(series_uid, attributes, before.tombstone if before is not None else None)
-        )
-    return True
+    if event.level is Level.SERIES:
+        series.stored = True
+        return True
+    attributes = entity.instance if before is None else before.attributes | entity.instance
+    if before is not None and before.is_inventoried and not attributes.get(SOP_CLASS_UID):
+        # Type 1 in an inventory: given empty, it stays what it was.
+        attributes = attributes | {SOP_CLASS_UID: before.attributes[SOP_CLASS_UID]}
+    found = InstanceRecord(series_uid, attributes, before.tombstone if before is not None else None)
+    record.put_instance(sop_uid, found)
+    series.stored = series.stored or found.is_inventoried
+    return found.is_inventoried
 
 
 def _delete(record: StudyRecord, event: Event, entity: Entity, updated: int) -> None:
     _announce(record, entity)
-    record.attributes |= entity.study
     if event.level is Level.STUDY:
         if not _is_known(event, record.ended):
             record.ended = _life_end(event, updated)
@@ -147,10 +208,13 @@ def _delete(record: StudyRecord, event: Event, entity: Entity, updated: int) -> 
 
 def _touch_series(record: StudyRecord, event: Event, series_uid: str) -> SeriesRecord | None:
     """The series that an event names; None if the event belongs to a life of it that has ended."""
-    series = record.series.setdefault(series_uid, SeriesRecord())
-    if _belongs_to_ended_life(event, series.ended):
+    series = record.series.get(series_uid)
+    if series is None:
+        series = record.series[series_uid] = SeriesRecord()
+    elif series.ended is not None and _belongs_to_ended_life(event, series.ended):
         return None
-    series.updated = max(series.updated, event.time)
+    if event.time > series.updated:
+        series.updated = event.time
     return series
 
 

@@ -2,23 +2,50 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+SECURITY_PROTOCOLS: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+SASL_MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 
 
 @dataclass(frozen=True, slots=True)
 class KafkaPolicy:
-    """Where the broker is and how this process joins its consumer group."""
+    """Where the broker is, how it is spoken to, and how this process joins its consumer group.
+
+    ``instance_id`` is empty without static membership; empty texts and None stand for what is not used.
+    """
 
     bootstrap_servers: tuple[str, ...]
     group_id: str
+    instance_id: str
     session_timeout: float
     max_poll_records: int
     timeout: float
+    security_protocol: str
+    sasl_mechanism: str
+    sasl_username: str
+    sasl_password: str = field(repr=False)
+    ssl_ca_file: Path | None
+    ssl_cert_file: Path | None
+    ssl_key_file: Path | None
+
+    @property
+    def uses_tls(self) -> bool:
+        return self.security_protocol in {"SSL", "SASL_SSL"}
+
+    @property
+    def uses_sasl(self) -> bool:
+        return self.security_protocol in {"SASL_PLAINTEXT", "SASL_SSL"}
 
 
 @dataclass(frozen=True, slots=True)
 class ConsumerPolicy:
-    """What is believed of an event's time, how many bad messages are too many, how often progress is published."""
+    """What is believed of an event's time, how many bad messages are too many, how often progress is published.
+
+    ``lost_offsets`` is ``stop`` or ``earliest``: what to do when Kafka no longer holds the wanted offset.
+    """
 
     max_clock_skew: float
     max_out_of_order: float
@@ -26,6 +53,8 @@ class ConsumerPolicy:
     dlq_window: int
     watermark_interval: float
     shutdown_timeout: float
+    lost_offsets: str
+    health_file: Path | None
 
 
 @dataclass(frozen=True, slots=True)

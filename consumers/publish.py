@@ -11,19 +11,22 @@ from typing import Any, Final, Self
 import orjson
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.errors import (
+    AuthorizationError,
     InvalidReplicationFactorError,
     KafkaConnectionError,
     KafkaError,
     KafkaTimeoutError,
     MessageSizeTooLargeError,
+    SaslAuthenticationFailedError,
     TopicAlreadyExistsError,
     UnknownTopicOrPartitionError,
     UnsupportedVersionError,
     for_code,
 )
 
+from consumers.kafka_client import client_options, describe_failure, request_milliseconds
 from consumers.policy import KafkaPolicy
-from state.attributes import STUDY_INSTANCE_UID
+from state.attributes import PATIENT_ID, STUDY_INSTANCE_UID
 
 PARTITIONS: Final = 4  # of a topic made anew, unless told otherwise
 _BROKER_DEFAULT: Final = -1  # replication factor: what the broker is configured for (Kafka 2.4 and later)
@@ -48,6 +51,8 @@ class NoKey(ValueError):
 def event_key(event: object) -> bytes:
     """The message key of a native event: the Study Instance UID of its dataset, or of its first dataset.
 
+    A patient event's is the Patient ID, so that what is told of one patient stays in order.
+
     Raises:
         NoKey: there is none, or it is no UID.
     """
@@ -56,6 +61,12 @@ def event_key(event: object) -> bytes:
     dataset = event.get("dataset")
     if dataset is None and isinstance(listed := event.get("datasets"), list) and listed:
         dataset = listed[0]
+    if event.get("level") == "PATIENT":
+        match dataset:
+            case {"00100020": {"Value": [str(patient_id), *_]}} if patient_id.strip():
+                return patient_id.strip().encode("utf-8", "surrogatepass")
+            case _:
+                raise NoKey(f"has no Patient ID ({PATIENT_ID}) in its dataset")
     match dataset:
         case {"0020000D": {"Value": [str(uid), *_]}} if uid.strip(" \0"):
             pass
@@ -93,7 +104,7 @@ def ensure_topic(policy: KafkaPolicy, topic: str, partitions: int = PARTITIONS) 
             if code == 0:
                 return False
             if code != UnknownTopicOrPartitionError.errno:
-                raise PublishError(f"topic {topic!r}: {for_code(code).__name__}")
+                raise _publish_error(policy, topic, for_code(code)())
             _create(admin, topic, partitions, milliseconds)
         finally:
             admin.close()
@@ -142,7 +153,7 @@ class Publisher:
                 linger_ms=_LINGER_MS,
                 batch_size=_BATCH_BYTES,
                 max_block_ms=milliseconds,
-                delivery_timeout_ms=milliseconds + _LINGER_MS,
+                delivery_timeout_ms=request_milliseconds(policy) + _LINGER_MS,
             )
         except KafkaError as error:
             raise _publish_error(policy, topic, error) from error
@@ -220,15 +231,8 @@ def _connect(kind: Any, policy: KafkaPolicy, **configs: Any) -> Any:
         made.append(kind.DEFAULT_CONFIG["kafka_client"](**settings))
         return made[-1]
 
-    milliseconds = int(policy.timeout * 1000)
     try:
-        return kind(
-            bootstrap_servers=list(policy.bootstrap_servers),
-            bootstrap_timeout_ms=milliseconds,
-            request_timeout_ms=milliseconds,
-            kafka_client=make,
-            **configs,
-        )
+        return kind(**client_options(policy), kafka_client=make, **configs)
     except BaseException:
         for client in made:
             client.close()
@@ -236,7 +240,7 @@ def _connect(kind: Any, policy: KafkaPolicy, **configs: Any) -> Any:
 
 
 def _publish_error(policy: KafkaPolicy, topic: str, error: Exception) -> PublishError:
+    if isinstance(error, KafkaTimeoutError | KafkaConnectionError | SaslAuthenticationFailedError | AuthorizationError):
+        return PublishError(f"topic {topic!r}: {describe_failure(policy, error)}")
     servers = ",".join(policy.bootstrap_servers)
-    if isinstance(error, KafkaTimeoutError | KafkaConnectionError):
-        return PublishError(f"no answer from the broker at {servers} within {policy.timeout:g} s (topic {topic!r})")
-    return PublishError(f"the broker at {servers} did not take it (topic {topic!r}): {type(error).__name__}")
+    return PublishError(f"topic {topic!r}: Kafka at {servers} did not take it: {type(error).__name__}")

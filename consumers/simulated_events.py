@@ -112,8 +112,7 @@ def follow_up(rng: Random, mix: Mix, study: Study) -> Iterator[Draft]:
 def merge(merged: Patient, survivor: Patient) -> Iterator[Draft]:
     """One patient turns out to be another.
 
-    Told as an update of each of the patient's studies, which keeps the order within a study; once PATIENT events are
-    taken, one of those with ``prior`` stands here instead.
+    Told as an update of each of the patient's studies, as archives do that know no events of patients.
     """
     moved, merged.studies = merged.studies, []
     survivor.studies.extend(moved)

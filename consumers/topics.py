@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Final
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, TopicAuthorizationFailedError
 
 from consumers.errors import BrokerUnreachable, TopicUnusable
+from consumers.kafka_client import client_options, describe_failure
 from consumers.policy import KafkaPolicy
 from state.repository import partition_field
+
+_CLEANUP: Final = "cleanup.policy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +39,7 @@ def broker_errors(policy: KafkaPolicy) -> Iterator[None]:
     try:
         yield
     except KafkaError as error:
-        where = ",".join(policy.bootstrap_servers)
-        raise BrokerUnreachable(
-            f"Kafka at {where} cannot be reached: {error}; is it running, and is kafka.bootstrap_servers right?"
-        ) from error
+        raise BrokerUnreachable(describe_failure(policy, error)) from error
 
 
 def describe_topics(policy: KafkaPolicy, names: Sequence[str]) -> list[Topic]:
@@ -50,30 +50,73 @@ def describe_topics(policy: KafkaPolicy, names: Sequence[str]) -> list[Topic]:
         BrokerUnreachable: no answer within ``policy.timeout``.
     """
     with broker_errors(policy):
-        admin = KafkaAdminClient(
-            bootstrap_servers=list(policy.bootstrap_servers), bootstrap_timeout_ms=round(policy.timeout * 1000)
-        )
+        admin = KafkaAdminClient(**client_options(policy))
         try:
-            present = [topic for topic in admin.describe_topics(list(names)) if topic["error_code"] == 0]
+            found = admin.describe_topics(list(names))
+            refused = [topic["name"] for topic in found if topic["error_code"] == TopicAuthorizationFailedError.errno]
+            if refused:
+                raise TopicAuthorizationFailedError(", ".join(refused))
+            present = [topic for topic in found if topic["error_code"] == 0]
             missing = sorted(set(names) - {topic["name"] for topic in present})
             if missing:
                 raise TopicUnusable(
                     f"no topic {', '.join(missing)} at {','.join(policy.bootstrap_servers)}; "
                     "create it, or publish to it first"
                 )
-            resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
-            configs = admin.describe_configs(resources, config_filter="all")["topic"]
+            compacted = _compacted(admin, names)
         finally:
             admin.close()
     return [
-        Topic(
-            topic["name"],
-            str(topic["topic_id"]),
-            len(topic["partitions"]),
-            "compact" in _config(configs, topic["name"], "cleanup.policy"),
-        )
+        Topic(topic["name"], str(topic["topic_id"]), len(topic["partitions"]), topic["name"] in compacted)
         for topic in present
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """Which topics are compacted, and which partitions the members of a group hold; None while that is not settled."""
+
+    compacted: frozenset[str]
+    held: frozenset[TopicPartition] | None
+
+
+def inspect(policy: KafkaPolicy, names: Sequence[str], group: str, timeout: float) -> Inspection:
+    """Ask the broker for what seldom changes, waiting at most ``timeout`` seconds for each answer.
+
+    Raises:
+        BrokerUnreachable: no answer.
+    """
+    milliseconds = round(max(timeout, 1.0) * 1000)  # the client takes no less
+    options = {"bootstrap_timeout_ms": milliseconds, "request_timeout_ms": milliseconds}
+    with broker_errors(policy):
+        admin = KafkaAdminClient(**client_options(policy) | options)
+        try:
+            return Inspection(_compacted(admin, names), _held(admin, group))
+        finally:
+            admin.close()
+
+
+def _compacted(admin: KafkaAdminClient, names: Sequence[str]) -> frozenset[str]:
+    # All settings: when it is asked for one by its name, the embedded broker breaks the connection off.
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+    configs = admin.describe_configs(resources, config_filter="all").get("topic", {})
+    # The embedded broker does not tell.
+    return frozenset(name for name in names if "compact" in str(configs.get(name, {}).get(_CLEANUP, {}).get("value")))
+
+
+def _held(admin: KafkaAdminClient, group: str) -> frozenset[TopicPartition] | None:
+    try:
+        found = admin.describe_groups([group])[group]
+    except (KafkaError, ValueError):
+        return None  # no coordinator now, or a broker that does not tell; what the embedded one tells makes no sense
+    if found["group_state"] != "Stable" or not all(member["member_assignment"] for member in found["members"]):
+        return None
+    return frozenset(
+        TopicPartition(topic["topic"], number)
+        for member in found["members"]
+        for topic in member["member_assignment"]["assigned_partitions"]
+        for number in topic["partitions"]
+    )
 
 
 def last_offsets(policy: KafkaPolicy, names: Sequence[str]) -> dict[str, int]:
@@ -117,17 +160,8 @@ def _asking(policy: KafkaPolicy, names: Sequence[str]) -> Iterator[tuple[KafkaCo
         for partition in range(topic.partitions)
     }
     with broker_errors(policy):
-        consumer = KafkaConsumer(
-            bootstrap_servers=list(policy.bootstrap_servers),
-            bootstrap_timeout_ms=round(policy.timeout * 1000),
-            metrics_enabled=False,
-        )
+        consumer = KafkaConsumer(**client_options(policy), metrics_enabled=False)
         try:
             yield consumer, fields
         finally:
             consumer.close(autocommit=False)
-
-
-def _config(configs: Mapping[str, Any], topic: str, name: str) -> str:
-    """A topic's setting; empty if the broker does not tell (the embedded one does not)."""
-    return str(configs.get(topic, {}).get(name, {}).get("value", ""))

@@ -22,15 +22,18 @@ class PartitionTimes:
             self.newest_event = max(newest_event, self.newest_event or newest_event)
 
 
-def progress(times: PartitionTimes, position: int, end: int, asked: int, max_out_of_order: int) -> Progress | None:
+def progress(
+    times: PartitionTimes, position: int, end: int | None, asked: int, max_out_of_order: int
+) -> Progress | None:
     """The partition's watermark, or None while nothing can be said.
 
-    ``position`` is the next offset to apply, ``end`` what the broker answered when it was asked at ``asked``. A
-    partition applied to its end is as new as the question. Otherwise no event later than the newest applied,
-    its record, or the clock can be vouched for. ``max_out_of_order`` (microseconds) is how late an event may come.
+    ``position`` is the next offset to apply, ``end`` what the broker answered when it was asked at ``asked`` or after
+    that, None if it did not say. A partition applied to its end is as new as the question. Otherwise no event later
+    than the newest applied, its record, or the clock can be vouched for. ``max_out_of_order`` (microseconds) is how
+    late an event may come.
     """
     offset = position - 1 if position > 0 else NO_OFFSET
-    if position >= end:
+    if end is not None and position >= end:
         return Progress(asked - max_out_of_order, offset, asked)
     if times.newest_event is None or times.latest_record is None:
         return None

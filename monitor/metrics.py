@@ -1,45 +1,197 @@
-"""The metrics, in the Prometheus text format: one typed list of names."""
+"""The metrics: one list of name, type, labels, unit and meaning. A test compares it with ``docs/metrics.md``."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
 
-GAUGES: Final = {
-    "stocktake_studies": "Studies known, removed ones included",
-    "stocktake_backlog_studies": "Studies changed since they were last inventoried",
-    "stocktake_watermark_age_seconds": "Age of the watermark; absent while there is none",
-    "stocktake_head_sequence": "Sequence of the head inventory; 0 before the first",
-    "stocktake_stopped": "1 while too many dead letters keep the consumers stopped",
-}
-COUNTER: Final = "stocktake_consumed_total"
-COUNTER_HELP: Final = "What consumers counted, by name (see the README)"
+from monitor.exposition import Kind, Sample, exposition
+from monitor.status import Status
+from state.times import MICROSECONDS
+
+Read: TypeAlias = Callable[[Status], Iterator[Sample]]
 
 
-def to_prometheus(standings: Sequence[Mapping[str, Any]]) -> str:
-    """The metrics of repositories, each given as :meth:`monitor.status.Status.to_json` has it."""
-    lines = []
-    for name, text in GAUGES.items():
-        lines += [f"# HELP {name} {text}", f"# TYPE {name} gauge"]
-        for standing in standings:
-            value = _gauge(name, standing)
-            if value is not None:
-                lines.append(f'{name}{{repository="{standing["repository"]}"}} {value}')
-    lines += [f"# HELP {COUNTER} {COUNTER_HELP}", f"# TYPE {COUNTER} counter"]
-    lines += [
-        f'{COUNTER}{{repository="{standing["repository"]}",name="{name}"}} {count}'
-        for standing in standings
-        for name, count in standing["counters"].items()
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric. ``counters`` names those of the state that it is read from; a gauge has none.
+
+    ``labels`` come in the order in which they are written. What is not known has no sample.
+    """
+
+    name: str
+    kind: Kind
+    labels: tuple[str, ...]
+    unit: str
+    help: str
+    read: Read
+    counters: tuple[str, ...] = ()
+
+
+def _counter(name: str, counter: str, unit: str, text: str, per_unit: int = 1) -> Metric:
+    """A counter of the state; ``per_unit`` of its steps are one of the metric's."""
+
+    def read(status: Status) -> Iterator[Sample]:
+        yield Sample({"repository": status.repository}, status.counters.get(counter, 0) / per_unit)
+
+    return Metric(name, "counter", ("repository",), unit, text, read, (counter,))
+
+
+def _counters(name: str, label: str, counters: dict[str, str], unit: str, text: str) -> Metric:
+    """Counters of the state that one label tells apart: the label's value -> counter."""
+
+    def read(status: Status) -> Iterator[Sample]:
+        for value, counter in counters.items():
+            yield Sample({"repository": status.repository, label: value}, status.counters.get(counter, 0))
+
+    return Metric(name, "counter", ("repository", label), unit, text, read, tuple(counters.values()))
+
+
+def _gauge(name: str, unit: str, text: str, value: Callable[[Status], float | None]) -> Metric:
+    def read(status: Status) -> Iterator[Sample]:
+        if (found := value(status)) is not None:
+            yield Sample({"repository": status.repository}, found)
+
+    return Metric(name, "gauge", ("repository",), unit, text, read)
+
+
+def _by_partition(name: str, unit: str, text: str, field: str) -> Metric:
+    """A gauge of each partition, from this field of :class:`monitor.partitions.PartitionStatus`."""
+
+    def read(status: Status) -> Iterator[Sample]:
+        for one in status.partitions:
+            if (found := getattr(one, field)) is not None:
+                labels = {"repository": status.repository, "topic": one.topic, "partition": str(one.partition)}
+                yield Sample(labels, found)
+
+    return Metric(name, "gauge", ("repository", "topic", "partition"), unit, text, read)
+
+
+METRICS: Final = (
+    _counters(
+        "stocktake_events_total",
+        "action",
+        {
+            "store": "events_store",
+            "update": "events_update",
+            "delete": "events_delete",
+            "patient": "events_patient",
+        },
+        "events",
+        "Events applied; those applied again by a replay count again",
+    ),
+    _counter(
+        "stocktake_studies_late_total",
+        "studies_late",
+        "studies",
+        "Studies changed by an event from before a cut that was already taken; they are in the next",
+    ),
+    _counter("stocktake_dead_letters_total", "dead_letters", "messages", "Messages that were no events"),
+    _counter(
+        "stocktake_empty_records_total", "empty_records", "messages", "Records without a value, which are passed over"
+    ),
+    _counter(
+        "stocktake_messages_lost_total",
+        "messages_lost",
+        "messages",
+        "Messages that Kafka removed before they were applied",
+    ),
+    _counter("stocktake_topics_anew_total", "topics_anew", "topics", "Topics that were deleted and made anew"),
+    _counter("stocktake_batches_total", "batches", "batches", "Batches applied"),
+    _counter(
+        "stocktake_apply_seconds_total",
+        "apply_microseconds",
+        "seconds",
+        "Time spent on reading, merging and writing batches, over all consumers",
+        per_unit=MICROSECONDS,
+    ),
+    _counter(
+        "stocktake_conflicts_total",
+        "conflicts",
+        "shards",
+        "Shards read and merged again because another writer came between",
+    ),
+    _counters(
+        "stocktake_times_changed_total",
+        "reason",
+        {"ahead": "times_ahead", "absent": "times_absent", "raised": "times_raised"},
+        "times",
+        "Times not taken as told: ahead of their record, absent, or before the chain's start",
+    ),
+    _counters(
+        "stocktake_values_changed_total",
+        "outcome",
+        {"repaired": "values_repaired", "emptied": "values_emptied"},
+        "values",
+        "Values that broke their VR, and were mended or emptied",
+    ),
+    _counter(
+        "stocktake_updates_unknown_total",
+        "updates_unknown",
+        "updates",
+        "Updates of instances that no store named",
+    ),
+    _by_partition("stocktake_lag_messages", "messages", "Messages of a partition that are not applied yet", "lag"),
+    _by_partition(
+        "stocktake_partition_watermark_age_seconds",
+        "seconds",
+        "Age of the moment up to which a partition is applied",
+        "watermark_age",
+    ),
+    _by_partition(
+        "stocktake_partition_silent_seconds",
+        "seconds",
+        "Time since a consumer last told how far a partition is applied",
+        "published_age",
+    ),
+    _gauge(
+        "stocktake_watermark_age_seconds",
+        "seconds",
+        "Age of the moment up to which everything is applied; absent while there is none",
+        lambda status: status.watermark_age,
+    ),
+    _gauge("stocktake_studies", "studies", "Studies known, removed ones included", lambda status: status.studies),
+    _gauge(
+        "stocktake_backlog_studies",
+        "studies",
+        "Studies changed since they were last inventoried",
+        lambda status: status.backlog,
+    ),
+    _gauge(
+        "stocktake_oldest_debt_cuts",
+        "cuts",
+        "Cuts taken since the oldest study of the backlog changed; absent while nothing is owed",
+        lambda status: status.oldest_debt,
+    ),
+    _gauge(
+        "stocktake_head_sequence",
+        "inventories",
+        "Sequence of the head inventory; 0 before the first",
+        lambda status: 0 if status.head is None else status.head["sequence"],
+    ),
+    _gauge(
+        "stocktake_head_age_seconds",
+        "seconds",
+        "Age of the moment that the head stands for; absent before the first",
+        lambda status: status.head_age,
+    ),
+    _gauge(
+        "stocktake_stopped",
+        "boolean",
+        "1 while too many dead letters keep the consumers stopped, else 0",
+        lambda status: int(status.stopped is not None),
+    ),
+)
+
+
+def to_prometheus(statuses: Sequence[Status]) -> str:
+    """The metrics of these repositories in the Prometheus text format."""
+    lines = [
+        line
+        for metric in METRICS
+        for line in exposition(
+            metric.name, metric.kind, metric.help, (sample for status in statuses for sample in metric.read(status))
+        )
     ]
     return "\n".join(lines) + "\n"
-
-
-def _gauge(name: str, standing: Mapping[str, Any]) -> float | None:
-    values: dict[str, float | None] = {
-        "stocktake_studies": standing["studies"],
-        "stocktake_backlog_studies": standing["backlog"],
-        "stocktake_watermark_age_seconds": standing["watermark_age"],
-        "stocktake_head_sequence": 0 if standing["head"] is None else standing["head"]["sequence"],
-        "stocktake_stopped": int(standing["stopped"] is not None),
-    }
-    return values[name]

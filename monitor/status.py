@@ -2,40 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
+from monitor.partitions import BrokerPartitions, Hold, PartitionStatus, Patience, partition_statuses, seconds_since
 from state.chain import Chain
 from state.repository import Repository
-from state.studies import NO_OFFSET, Studies
-from state.times import MICROSECONDS, to_iso
+from state.studies import Studies
+from state.times import parse_time, to_iso
 
-
-@dataclass(frozen=True, slots=True)
-class PartitionStatus:
-    """One partition: what is applied, what the broker holds, and how many messages lie between."""
-
-    partition: str
-    applied_offset: int
-    last_offset: int
-    lag: int
-    watermark: str | None
+_HEAD: Final = ("sop_instance_uid", "sequence", "kind", "status", "watermark", "own_records", "total_records", "file")
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A repository now. Times are ISO 8601, ``watermark_age`` seconds; ``backlog`` counts studies not inventoried."""
+    """A repository now. Times are ISO 8601, ages seconds; None is what is not there or not known.
+
+    ``backlog`` counts studies that changed since they were inventoried; ``oldest_debt`` is how many cuts were taken
+    since the oldest of them changed. ``lag`` is in messages, over all partitions. ``head_age`` is the age of the
+    moment that the head stands for.
+    """
 
     repository: str
     studies: int
     backlog: int
+    oldest_debt: int | None
     lag: int | None
     watermark: str | None
     watermark_age: float | None
-    held_back_by: tuple[str, ...]
+    held_back_by: tuple[Hold, ...]
     stopped: str | None
     head: dict[str, Any] | None
+    head_age: float | None
     partitions: tuple[PartitionStatus, ...]
     counters: dict[str, int]
 
@@ -43,38 +41,34 @@ class Status:
         return asdict(self)
 
 
-_HEAD = ("sop_instance_uid", "sequence", "kind", "status", "watermark", "own_records", "total_records", "file")
-
-
 def status(
-    repository: Repository, studies: Studies, chain: Chain, last_offsets: Mapping[str, int] | None, now: int
+    repository: Repository,
+    studies: Studies,
+    chain: Chain,
+    ends: BrokerPartitions | None,
+    now: int,
+    patience: Patience,
 ) -> Status:
-    """Put the status together. ``now`` is UTC microseconds.
+    """Put the status together. ``now`` is UTC microseconds; ``ends`` is None if the broker did not tell: no lag then.
 
-    ``last_offsets`` are the broker's, by partition; None if it was not asked: then no lag is known.
+    Raises:
+        StateUnreachable: the state does not answer.
     """
-    progress = repository.progress()
-    watermark = repository.watermark()
+    watermark = repository.watermark().time
     head = chain.head()
-    partitions = []
-    for partition, last in sorted((last_offsets or {}).items()):
-        found = progress.get(partition)
-        applied = NO_OFFSET if found is None else found.offset
-        partitions.append(
-            PartitionStatus(
-                partition, applied, last, max(0, last - applied), None if found is None else to_iso(found.watermark)
-            )
-        )
+    partitions, holds = partition_statuses(repository, studies, ends, now, patience)
     return Status(
         repository=repository.name,
         studies=studies.count(),
         backlog=studies.owed(),
-        lag=None if last_offsets is None else sum(one.lag for one in partitions),
-        watermark=None if watermark.time is None else to_iso(watermark.time),
-        watermark_age=None if watermark.time is None else round((now - watermark.time) / MICROSECONDS, 3),
-        held_back_by=watermark.missing,
+        oldest_debt=studies.oldest_debt(),
+        lag=None if ends is None else sum(one.lag or 0 for one in partitions),
+        watermark=None if watermark is None else to_iso(watermark),
+        watermark_age=None if watermark is None else seconds_since(watermark, now),
+        held_back_by=tuple(holds),
         stopped=repository.stopped(),
         head=None if head is None else {name: head[name] for name in _HEAD},
+        head_age=None if head is None else seconds_since(parse_time(head["watermark"]), now),
         partitions=tuple(partitions),
         counters=repository.counters(),
     )

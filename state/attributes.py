@@ -54,6 +54,8 @@ NUMBER_OF_STUDY_RELATED_INSTANCES: Final = "00201208"
 MODALITIES_IN_STUDY: Final = "00080061"
 MODALITY: Final = "00080060"
 SOP_CLASS_UID: Final = "00080016"
+PATIENT_ID: Final = "00100020"
+ISSUER_OF_PATIENT_ID: Final = "00100021"
 
 DERIVED: Final = frozenset(
     {
@@ -111,3 +113,9 @@ def item_attributes(level: Level) -> dict[str, Attribute]:
 def recordable(level: Level) -> dict[str, Attribute]:
     """The attributes of that level which a record keeps as an archive states them (not those derived)."""
     return {tag: row for tag, row in item_attributes(level).items() if tag not in DERIVED}
+
+
+@cache
+def patient_attributes() -> dict[str, Attribute]:
+    """What a study Item says of its patient: the Patient module's attributes, all of group 0010 and no other's."""
+    return {tag: row for tag, row in recordable(Level.STUDY).items() if tag.startswith("0010")}

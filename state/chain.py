@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 
-from state.connection import Connection, ScriptCall
+from state.connection import Arg, Connection, ScriptCall
 from state.errors import Fenced
 from state.keys import RepositoryKeys, ShardKeys
-from state.repository import Watermark
-from state.studies import Studies, batches, new_rev
+from state.studies import FIRST_GENERATION, Revs, Studies, batches
 
-_FIRST_GENERATION: Final = 1
 _PAGE: Final = 500
 
 
@@ -53,6 +52,14 @@ class Lease:
         return bool(self._connection.call([call])[0])
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A cut: the oldest Study Update DateTime in the state (None if it holds no study), and shards without it yet."""
+
+    oldest: int | None
+    behind: tuple[int, ...]
+
+
 class Cuts:
     """Takes cuts: a moment, and in every shard the line between what was applied before it and after (section 5)."""
 
@@ -61,58 +68,57 @@ class Cuts:
         self._studies = studies
         self._keys = [ShardKeys(studies.repository, shard) for shard in range(studies.shards)]
 
-    def wait_for(self, watermark: Watermark, timeout: float, meanwhile: Callable[[], None]) -> list[str]:
-        """Wait until every shard has applied what the watermark stands for; the partitions that have not in time.
+    def wait_for(self, applied: Mapping[str, int], timeout: float, meanwhile: Callable[[], None]) -> list[str]:
+        """Wait until every shard has applied these last offsets, by partition; the partitions that have not in time.
 
         ``meanwhile`` is called again and again.
         """
         deadline = time.monotonic() + timeout
-        pending = [partition for partition, offset in watermark.offsets.items() if offset >= 0]
+        pending = [partition for partition, offset in applied.items() if offset >= 0]
         while True:
-            pending = [one for one in pending if min(self._studies.offsets(one)) < watermark.offsets[one]]
+            pending = [one for one in pending if min(self._studies.offsets(one)) < applied[one]]
             if not pending or time.monotonic() >= deadline:
                 return pending
             meanwhile()
             time.sleep(0.1)
 
-    def take(self, n: int, start: int | None) -> int | None:
+    def take(self, n: int, start: int | None, time: int, applied: Mapping[str, int]) -> Taken:
         """Take cut ``n``: what is applied from now on belongs to ``n + 1``. May be called again for the same ``n``.
 
-        ``start`` is the chain's start; studies last updated before it count as updated then. None: it is open.
-        Returns the oldest Study Update DateTime in the state, None if it holds no study.
+        ``time`` is the cut's moment: studies that change before it from now on are late, and counted. ``applied`` are
+        by partition the last offsets that a shard must have applied at this very moment; one that has lost them since
+        they were waited for is left as it is, and told. ``start`` is the chain's start; studies last updated before it
+        count as updated then. None: it is open.
         """
         if start is None:
             self._open_start()
         else:
             self.set_start(start)
+        wanted: list[Arg] = [n + 1, time]
+        for partition, offset in applied.items():
+            wanted += (partition, offset)
         replies = self._connection.call(
-            [ScriptCall("raise_generation", [keys.generation, keys.updated], [n + 1]) for keys in self._keys]
+            ScriptCall("raise_generation", [keys.generation, keys.updated, keys.cut, keys.offsets], wanted)
+            for keys in self._keys
         )
-        oldest = [int(float(reply)) for reply in replies if reply]
-        return min(oldest) if oldest else None
+        oldest = [int(float(reply[1])) for reply in replies if reply[0] == b"raised" and reply[1]]
+        behind = tuple(shard for shard, reply in enumerate(replies) if reply[0] == b"behind")
+        return Taken(min(oldest) if oldest else None, behind)
 
     def _open_start(self) -> None:
-        with self._connection.errors():
-            pipeline = self._connection.pipeline()
-            for keys in self._keys:
-                pipeline.delete(keys.start)
-            pipeline.execute()
+        self._connection.send([("DEL", keys.start) for keys in self._keys])
 
     def set_start(self, start: int) -> int:
         """Fix the chain's start in every shard, and move older studies up to it; how many were moved."""
-        with self._connection.errors():
-            pipeline = self._connection.pipeline()
-            for keys in self._keys:
-                pipeline.set(keys.start, start)
-            for keys in self._keys:
-                pipeline.zrangebyscore(keys.updated, "-inf", f"({start}")
-            older = pipeline.execute()[len(self._keys) :]
+        self._connection.send([("SET", keys.start, start) for keys in self._keys])
+        older = self._connection.send([("ZRANGEBYSCORE", keys.updated, "-inf", f"({start}") for keys in self._keys])
         calls = []
+        revs = Revs()
         for keys, found in zip(self._keys, older, strict=True):
             for uids in batches((uid.decode("ascii") for uid in found), _PAGE):
                 args: list[Any] = [start]
                 for uid in uids:
-                    args += (uid, new_rev())
+                    args += (uid, revs.next())
                 calls.append(
                     ScriptCall(
                         "raise_times",
@@ -131,11 +137,8 @@ class Cuts:
         return [shard for shard, found in enumerate(self._generations()) if found <= n]
 
     def _generations(self) -> list[int]:
-        with self._connection.errors():
-            pipeline = self._connection.pipeline()
-            for keys in self._keys:
-                pipeline.get(keys.generation)
-            return [int(found or _FIRST_GENERATION) for found in pipeline.execute()]
+        replies = self._connection.send([("GET", keys.generation) for keys in self._keys])
+        return [int(found or FIRST_GENERATION) for found in replies]
 
     def settle(self, n: int, sequence: int, shard: int, written: Sequence[tuple[str, bytes]]) -> None:
         """Strike published studies of one shard off: (Study Instance UID, rev written).
@@ -159,20 +162,17 @@ class Chain:
 
     def head(self) -> dict[str, Any] | None:
         """The head's manifest; None before the first inventory."""
-        with self._connection.errors():
-            found = self._connection.client.hget(self._keys.chain, "head")
+        [found] = self._connection.send([("HGET", self._keys.chain, "head")])
         return None if found is None else orjson.loads(found)
 
     def plan(self) -> dict[str, Any] | None:
         """The inventory being produced, or left behind by a writer that died."""
-        with self._connection.errors():
-            found: bytes | None = self._connection.client.get(self._keys.plan)  # type: ignore[assignment]
+        [found] = self._connection.send([("GET", self._keys.plan)])
         return None if found is None else orjson.loads(found)
 
     def last_cut(self) -> int:
         """The last cut that was planned; 0 before the first."""
-        with self._connection.errors():
-            found = self._connection.client.hget(self._keys.chain, "cut")
+        [found] = self._connection.send([("HGET", self._keys.chain, "cut")])
         return int(found or 0)
 
     def write_plan(self, token: int, plan: dict[str, Any] | None, cut: int | None = None) -> None:

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha1
 from importlib.resources import files
-from typing import Any, Final
-from urllib.parse import urlsplit
+from typing import Any, Final, Protocol
 
-import redis
-import redis.exceptions as errors
-from redis.backoff import ExponentialWithJitterBackoff
-from redis.retry import Retry
+from redis import exceptions
 
+from state.address import SENTINEL_PORT, RedisUrl, parse_redis_url
+from state.cluster import Cluster
+from state.dialer import Answers, Arg, Command, Credentials, Dialer, Meanwhile, Pending, TlsFiles
 from state.errors import StateMismatch, StateUnreachable
+from state.one_server import Fixed, OneServer
+from state.patience import Waiting
 from state.policy import RedisPolicy
+from state.sentinel import MasterFinder
 from state.times import MICROSECONDS
+
+__all__ = ["Arg", "Command", "Connection", "Meanwhile", "Script", "ScriptCall"]
 
 log = logging.getLogger(__name__)
 
-_RETRIES: Final = 3
-
-Arg = bytes | str | int | float
+_LOADS: Final = 3  # times that scripts are loaded for one call: each time the server may be another one
+_NO_WRITES: Final = ("NOREPLICAS", "MISCONF", "BUSY ", "UNKILLABLE")  # replies that pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,103 +60,186 @@ class ScriptCall:
     args: Sequence[Arg]
 
 
-class Connection:
-    """One server. All commands raise :class:`StateUnreachable` when it does not answer.
+class Servers(Protocol):
+    """Where commands go: :class:`state.one_server.OneServer` or :class:`state.cluster.Cluster`."""
 
-    A command that timed out may have been carried out; every script here can therefore be called again.
+    def exchange(self, commands: Sequence[Command]) -> Answers: ...
+
+    def everywhere(self, commands: Sequence[Command]) -> list[Answers]: ...
+
+    def close(self) -> None: ...
+
+
+class Connection:
+    """One server, the master that sentinels name, or a cluster. May be used by several threads.
+
+    A server that goes away is tried again, and its successor looked for, until ``redis.timeout`` is over; then all
+    commands raise :class:`StateUnreachable`. A command that timed out may have been carried out, and one that is sent
+    again may be carried out twice; every script here can therefore be called again.
+
+    Raises:
+        StateMismatch: ``policy`` is no description of servers, or names files that cannot be read.
     """
 
-    def __init__(self, policy: RedisPolicy) -> None:
-        options: dict[str, Any] = {
-            "socket_timeout": policy.timeout,
-            "socket_connect_timeout": policy.timeout,
-            "retry": Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), _RETRIES),
-            "health_check_interval": 30,
-        }
-        if policy.username:
-            options["username"] = policy.username
-        if policy.password:
-            options["password"] = policy.password
-        try:
-            self.client = redis.Redis.from_url(policy.url, **options)
-        except ValueError:
-            # Its text may hold a part of the password.
-            raise StateMismatch(
-                "redis.url is no URL such as redis://HOST:6379/0; escape / # @ : in a password, or set redis.password"
-            ) from None
-        self.where = _without_credentials(policy.url)
+    def __init__(self, policy: RedisPolicy, waiting: Waiting | None = None) -> None:
+        url = _parse(policy)
+        self.where = ",".join(map(str, url.addresses))
+        self._servers = _servers(policy, url, waiting or Waiting())
         self._scripts = _load_scripts()
         self._shas = {name: script.sha for name, script in self._scripts.items()}
 
     def check(self) -> None:
-        """Refuse a server that could lose the state silently.
+        """Refuse servers that could lose the state silently.
 
         Raises:
             StateMismatch: ``maxmemory-policy`` is not ``noeviction``.
         """
         with self.errors():
-            policy = self.client.info("memory").get("maxmemory_policy")
-        if policy not in {None, "noeviction"}:
-            raise StateMismatch(
-                f"Redis at {self.where} has maxmemory-policy {policy}; it would throw study records away. "
-                "Set it to noeviction."
-            )
+            answers = self._servers.everywhere([("INFO", "memory")])
+            for info in (_only(one) for one in answers):
+                facts = dict(line.split(b":", 1) for line in bytes(info).splitlines() if b":" in line)
+                policy = facts.get(b"maxmemory_policy", b"noeviction").decode()
+                if policy != "noeviction":
+                    raise StateMismatch(
+                        f"Redis at {self.where} has maxmemory-policy {policy}; it would throw study records away. "
+                        "Set it to noeviction."
+                    )
 
     @contextmanager
     def errors(self) -> Iterator[None]:
         """Turn the client's errors into those of the state."""
         try:
             yield
-        except errors.AuthenticationError as error:
-            raise StateMismatch(f"Redis at {self.where} refuses the user or password: {error}") from error
-        except (errors.ConnectionError, errors.TimeoutError, errors.BusyLoadingError) as error:
-            raise StateUnreachable(
-                f"Redis at {self.where} cannot be reached: {error}; is it running, and is redis.url right?"
-            ) from error
-        except (errors.ReadOnlyError, errors.ClusterDownError) as error:
-            raise StateUnreachable(f"Redis at {self.where} takes no writes now: {error}") from error
-        except errors.OutOfMemoryError as error:
-            raise StateUnreachable(f"Redis at {self.where} is out of memory: {error}") from error
+        except exceptions.RedisError as error:
+            found = self._described(error)
+            if found is None:
+                raise
+            raise found from error
 
-    def pipeline(self) -> redis.client.Pipeline:
-        """Commands sent together, not as a transaction."""
-        return self.client.pipeline(transaction=False)
+    def _described(self, error: exceptions.RedisError) -> StateMismatch | StateUnreachable | None:
+        """The state's error for the client's; None for one that only a mistake of this program can cause."""
+        redis = f"Redis at {self.where}"
+        match error:
+            case exceptions.AuthenticationError() if "HELLO" in str(error) or "required" in str(error):
+                return StateMismatch(f"{redis} asks for a password; set redis.password")
+            case exceptions.AuthenticationError():
+                return StateMismatch(f"{redis} refuses the user or password: {error}")
+            case exceptions.NoPermissionError():
+                return StateMismatch(f"{redis} does not let this user do that: {error}; see docs/operations.md")
+            case exceptions.ConnectionError() | exceptions.TimeoutError() if "SSL" in str(error).upper():
+                return StateUnreachable(
+                    f"{redis}: no connection with TLS: {error}; are redis.tls_ca_file and others right?"
+                )
+            case exceptions.ConnectionError() | exceptions.TimeoutError():
+                return StateUnreachable(f"{redis} cannot be reached: {error}; is it running, and is redis.url right?")
+            case (
+                exceptions.ReadOnlyError()
+                | exceptions.ClusterDownError()
+                | exceptions.TryAgainError()
+                | exceptions.NoScriptError()
+            ):
+                return StateUnreachable(f"{redis} takes no writes now: {error}")
+            case exceptions.OutOfMemoryError():
+                return StateUnreachable(f"{redis} is out of memory: {error}")
+            case exceptions.AskError():
+                return StateMismatch(f"{redis} is a node of a cluster; set redis.mode to cluster")
+            case exceptions.ResponseError() if str(error).startswith(_NO_WRITES):
+                return StateUnreachable(f"{redis} takes no writes now: {error}")
+            case exceptions.ResponseError() if "cluster support disabled" in str(error):
+                return StateMismatch(f"{redis} is no cluster; set redis.mode to single")
+            case exceptions.ResponseError() if "DB index" in str(error):
+                return StateMismatch(f"{redis} has no such database: {error}; see the end of redis.url")
+        return None
 
-    def call(self, calls: Sequence[ScriptCall]) -> list[Any]:
-        """Call scripts, all in one round trip; the replies in order."""
-        if not calls:
+    def send(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands in one go, not as a transaction; the replies in order, as the server gives them (RESP 3).
+
+        Commands may be carried out twice, when a connection breaks and they are sent again. Those of one slot (all
+        with the same hash tag) are carried out in their order, also then; different slots may lie on different
+        servers, which know nothing of each other's order.
+        """
+        if not commands:
             return []
         with self.errors():
-            replies = self._evaluate(calls)
-            missing = [index for index, reply in enumerate(replies) if isinstance(reply, errors.NoScriptError)]
-            if missing:
-                # A new server, or one that was restarted: it knows no script yet.
-                for name in {calls[index].script for index in missing}:
-                    self.client.script_load(self._scripts[name].text)
-                again = self._evaluate([calls[index] for index in missing])
-                for index, reply in zip(missing, again, strict=True):
-                    replies[index] = reply
-            for reply in replies:
-                if isinstance(reply, Exception):
-                    raise reply
-        return replies
+            return _all(self._servers.exchange(commands))
 
-    def _evaluate(self, calls: Sequence[ScriptCall]) -> list[Any]:
-        pipeline = self.pipeline()
-        for call in calls:
-            pipeline.evalsha(self._shas[call.script], len(call.keys), *call.keys, *call.args)
-        return pipeline.execute(raise_on_error=False)
+    def call(self, calls: Iterable[ScriptCall], meanwhile: Meanwhile = None) -> list[Any]:
+        """Call scripts, all in one round trip; the replies in order. The first are sent while later ones are made.
+
+        ``meanwhile`` is done while the servers do their work.
+        """
+        commands = Pending((self._evalsha(call) for call in calls), meanwhile)
+        with self.errors():
+            replies, failed = self._servers.exchange(commands)
+            for _ in range(_LOADS):
+                missing = [place for place in failed if isinstance(replies[place], exceptions.NoScriptError)]
+                if not missing:
+                    break
+                # A new server, or one that was restarted: it knows no script yet.
+                shas = {commands[place][1] for place in missing}
+                texts = [script.text for script in self._scripts.values() if script.sha in shas]
+                self._servers.everywhere([("SCRIPT", "LOAD", text) for text in texts])
+                again = self._servers.exchange([commands[place] for place in missing])
+                for place, reply in zip(missing, again.replies, strict=True):
+                    replies[place] = reply
+                failed = sorted({*failed} - {*missing} | {missing[place] for place in again.failed})
+            return _all(Answers(replies, failed))
+
+    def _evalsha(self, call: ScriptCall) -> Command:
+        return ("EVALSHA", self._shas[call.script], len(call.keys), *call.keys, *call.args)
 
     def now(self) -> int:
-        """The server's clock, UTC microseconds."""
-        with self.errors():
-            seconds, micros = self.client.time()
-        return seconds * MICROSECONDS + micros
+        """The server's clock, UTC microseconds.
+
+        In a cluster it is one node's, the same for as long as that is a primary. It goes back when that clock does, or
+        when another server takes its place and its clock is behind.
+        """
+        [(seconds, micros)] = self.send([("TIME",)])
+        return int(seconds) * MICROSECONDS + int(micros)
 
     def close(self) -> None:
-        self.client.close()
+        self._servers.close()
 
 
-def _without_credentials(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.hostname or 'localhost'}:{parts.port or 6379}" if parts.hostname else parts.path
+def _parse(policy: RedisPolicy) -> RedisUrl:
+    try:
+        if policy.mode == "sentinel":
+            return parse_redis_url(policy.url, SENTINEL_PORT)
+        return parse_redis_url(policy.url)
+    except ValueError as error:
+        raise StateMismatch(f"redis.url is not valid; expected {error}") from None
+
+
+def _servers(policy: RedisPolicy, url: RedisUrl, waiting: Waiting) -> Servers:
+    tls = TlsFiles(policy.tls_ca_file, policy.tls_cert_file, policy.tls_key_file) if url.tls else None
+    if tls is not None:
+        try:
+            tls.context()
+        except OSError as error:
+            raise StateMismatch(
+                f"the files for TLS with Redis cannot be used: {error}; see redis.tls_ca_file"
+            ) from error
+    user = Credentials(policy.username or url.username, policy.password or url.password, url.database)
+    dialer = Dialer(user, tls, policy.timeout)
+    match policy.mode:
+        case "cluster":
+            return Cluster(dialer, url.addresses, waiting)
+        case "sentinel":
+            watcher = Credentials(policy.sentinel_username, policy.sentinel_password)
+            to_sentinels = Dialer(watcher, tls, policy.timeout)
+            finder = MasterFinder(policy.sentinel_master, url.addresses, to_sentinels, dialer)
+            return OneServer(dialer, finder, waiting)
+        case _:
+            return OneServer(dialer, Fixed(url.addresses[0]), waiting)
+
+
+def _all(answers: Answers) -> list[Any]:
+    """The replies, if none is an error; else the first error is raised."""
+    if answers.failed:
+        raise answers.replies[answers.failed[0]]
+    return answers.replies
+
+
+def _only(answers: Answers) -> Any:
+    [reply] = _all(answers)
+    return reply

@@ -4,7 +4,9 @@ StateError
     StateUnreachable    the server does not answer: pause and try again
     StateMismatch       settings that must not change differ, or the server is set up wrongly: stop and tell
     RevConflict         another writer came between reading and writing: read and merge again
-    OffsetConflict      a shard's Kafka offset is not the expected one: read the offsets again and seek
+    ShardMoved          a shard is not where this consumer left it: read its offsets again and seek
+      OffsetConflict      its Kafka offset is another one
+      AnchorGone          what was left beside the offset is gone
     Fenced              another writer holds the lease: stop writing
 """
 
@@ -23,18 +25,32 @@ class StateMismatch(StateError):
     """The state was made with other settings, or the server is not set up as the state needs it."""
 
 
-class OffsetConflict(StateError):
+class ShardMoved(StateError):
+    """A shard is not where this consumer left it with its events of a partition."""
+
+    def __init__(self, partition: str, shard: int, what: str) -> None:
+        super().__init__(f"partition {partition}, shard {shard}: {what}")
+        self.partition = partition
+        self.shard = shard
+
+
+class OffsetConflict(ShardMoved):
     """A shard has applied another offset of a partition than this consumer believed.
 
     Higher: someone else owns the partition now. Lower: the server lost its last writes.
     """
 
     def __init__(self, partition: str, shard: int, expected: int, found: int) -> None:
-        super().__init__(f"partition {partition}, shard {shard}: expected offset {expected}, found {found}")
-        self.partition = partition
-        self.shard = shard
+        super().__init__(partition, shard, f"expected offset {expected}, found {found}")
         self.expected = expected
         self.found = found
+
+
+class AnchorGone(ShardMoved):
+    """What this consumer left in a shard beside the offset is not there: the server lost it, or someone else came."""
+
+    def __init__(self, partition: str, shard: int) -> None:
+        super().__init__(partition, shard, "what was kept of its patients is not there any more")
 
 
 class RevConflict(StateError):

@@ -11,8 +11,12 @@ key                                       type    holds
 ``st:{s}:<repo>:changed``                 zset    Study Instance UID by the generation that owes it (oldest stays)
 ``st:{s}:<repo>:generation``              string  the cut that will cover what is applied now (absent: 1)
 ``st:{s}:<repo>:start``                   string  the chain's start in UTC microseconds, once it is fixed
+``st:{s}:<repo>:cut``                     string  the latest cut's moment in UTC microseconds
 ``st:{s}:<repo>:offsets``                 hash    ``<topic id>:<partition>`` -> last Kafka offset applied here
-``st:{<repo>}:topics``                    hash    topic -> {"id", "partitions"} as consumers saw it last
+``st:{s}:<repo>:anchors``                 hash    ``<topic id>:<partition>`` -> see :mod:`state.anchors`
+``st:{s}:<repo>:patients``                zset    studies of the shard's *patients*: digest, Study Instance UID
+``st:{s}:<repo>:news``                    zset    what patient events told of them (:mod:`state.patients`)
+``st:{<repo>}:topics``                    hash    topic -> {"id", "partitions", "looked"} as consumers saw it last
 ``st:{<repo>}:watermarks``                hash    ``<topic id>:<partition>`` -> {"watermark", "offset", "asked"}
 ``st:{<repo>}:chain``                     hash    ``head`` (manifest), ``cut`` (last n taken), ``start``
 ``st:{<repo>}:plan``                      string  the inventory being produced (JSON)
@@ -65,8 +69,24 @@ class ShardKeys:
         return self._key("start")
 
     @property
+    def cut(self) -> str:
+        return self._key("cut")
+
+    @property
     def offsets(self) -> str:
         return self._key("offsets")
+
+    @property
+    def anchors(self) -> str:
+        return self._key("anchors")
+
+    @property
+    def patients(self) -> str:
+        return self._key("patients")
+
+    @property
+    def news(self) -> str:
+        return self._key("news")
 
 
 @dataclass(frozen=True, slots=True)

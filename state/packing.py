@@ -3,10 +3,10 @@
 =========  =========================================================================================================
 field      holds
 =========  =========================================================================================================
-``rev``    random at each write
+``rev``    another at each write, never one that was before
 ``time``   Study Update DateTime, UTC microseconds in decimals (the script moves it up to the chain's start)
 ``study``  orjson: what is known of the study itself, its counts and fingerprint (enough for level STUDY)
-``series`` orjson: one row for each series
+``series`` orjson: one row for each series; absent or empty if none is known
 ``c<i>``   chunk i of the instances: columns of orjson, compressed with zstd (level 1)
 ``seq``    the sequence of the inventory that holds it last, and the ``rev`` written there: ``<sequence>:<rev>``
 =========  =========================================================================================================
@@ -17,14 +17,17 @@ Columns side by side compress to a third of what the same rows one by one do.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any, Final
 
 import orjson
 import zstandard
 
+from state.attributes import patient_attributes
+from state.patient_news import LaidOver, patient_of
 from state.record import InstanceRecord, InState, LifeEnd, SeriesRecord, StudyRecord, Tombstone
+from state.values import Item
 
 HEAD: Final = (b"rev", b"time", b"study", b"series")
 FIRST_CHUNK: Final = b"c0"
@@ -41,15 +44,22 @@ class Packer:
 
     def pack_head(self, record: StudyRecord) -> tuple[bytes, bytes]:
         """The fields ``study`` and ``series``."""
-        study = {
+        study: dict[str, Any] = {
             "a": record.attributes,
-            "t": _tombstone(record.tombstone),
-            "l": _life_end(record.ended),
+            "t": None if record.tombstone is None else _tombstone(record.tombstone),
+            "l": None if record.ended is None else _life_end(record.ended),
             "e": [record.expected_series, record.expected_instances],
             "c": len(record.chunks),
             "n": [record.number_of_series, record.number_of_instances],
             "f": f"{record.fingerprint:016x}",
+            "u": record.own_time,
         }
+        if record.said_at:
+            study["p"] = _said_at(record)
+        if record.laid_over.time:
+            study["o"] = [*record.laid_over]
+        if record.dropped_at:
+            study["d"] = record.dropped_at
         series = [
             [
                 uid,
@@ -64,7 +74,7 @@ class Packer:
             ]
             for uid, one in record.series.items()
         ]
-        return orjson.dumps(study), orjson.dumps(series)
+        return orjson.dumps(study), orjson.dumps(series) if series else b""
 
     def pack_chunk(self, record: StudyRecord, index: int) -> bytes:
         """The field ``c<index>``; the chunk must be held."""
@@ -79,17 +89,20 @@ class Packer:
         ]
         return self._compressor.compress(orjson.dumps(columns))
 
-    def unpack_head(self, study_instance_uid: str, head: list[bytes | None]) -> StudyRecord:
+    def unpack_head(self, study_instance_uid: str, head: Sequence[bytes | None]) -> StudyRecord:
         """The record without its instances, from the fields :data:`HEAD`; a new one if there is none."""
-        rev, time, study, series = head
-        if rev is None or time is None or study is None or series is None:
-            return StudyRecord(study_instance_uid)
+        rev, time, study, series = head[: len(HEAD)]
+        if rev is None or time is None or study is None:
+            # A bare rev stands where a patient's news found a study that is not stored yet.
+            return StudyRecord(study_instance_uid, in_state=InState(rev or b""))
         known = orjson.loads(study)
-        records = {row[0]: _as_series(row) for row in orjson.loads(series)}
-        return StudyRecord(
+        series = series or b""
+        records = {row[0]: _as_series(row) for row in orjson.loads(series)} if series else {}
+        record = StudyRecord(
             study_instance_uid,
-            update_time=int(time),
+            own_time=known["u"],
             attributes=known["a"],
+            dropped_at=known.get("d", {}),
             tombstone=_as_tombstone(known["t"]),
             ended=_as_life_end(known["l"]),
             expected_series=known["e"][0],
@@ -97,8 +110,13 @@ class Packer:
             series=records,
             chunks=[None] * known["c"],
             known_instances=sum(one.instances for one in records.values()),
-            in_state=InState(rev, int(time), study, series, known["c"]),
+            in_state=InState(rev or b"", int(time), study, series, known["c"], patient_of(known["a"])),
         )
+        if "p" in known:
+            record.said_at = _as_said_at(known["p"], record.attributes)
+        if "o" in known:
+            record.laid_over = LaidOver(*known["o"])
+        return record
 
     def unpack_chunk(self, record: StudyRecord, index: int, packed: bytes | None) -> None:
         """Hold chunk ``index`` of a record whose head was unpacked."""
@@ -126,6 +144,20 @@ class Packer:
 def chunk_field(index: int) -> bytes:
     """The hash field of a chunk."""
     return b"c%d" % index
+
+
+def _said_at(record: StudyRecord) -> int | dict[str, int]:
+    """One time if all that the record holds of its patient was said then, as it most often was."""
+    times = set(record.said_at.values())
+    if len(times) == 1 and len(record.said_at) == sum(map(record.attributes.__contains__, patient_attributes())):
+        return times.pop()
+    return record.said_at
+
+
+def _as_said_at(packed: int | dict[str, int], attributes: Item) -> dict[str, int]:
+    if isinstance(packed, dict):
+        return packed
+    return dict.fromkeys(attributes.keys() & patient_attributes().keys(), packed)
 
 
 def _as_series(row: list[Any]) -> SeriesRecord:
@@ -160,6 +192,8 @@ def _as_life_end(packed: list[int] | None) -> LifeEnd | None:
 
 def _transposed(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
     """Rows of attributes as one column for each tag; null where a row lacks it, short where the last ones do."""
+    if rows and all(row.keys() == rows[0].keys() for row in rows):
+        return {tag: [row[tag] for row in rows] for tag in rows[0]}
     columns: dict[str, list[Any]] = {}
     for index, row in enumerate(rows):
         for tag, value in row.items():

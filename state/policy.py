@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+MODES: Final = ("single", "cluster", "sentinel")
 
 
 @dataclass(frozen=True, slots=True)
 class RedisPolicy:
-    """How to reach Redis or Valkey. ``username`` and ``password`` win over those in ``url``; empty means none."""
+    """How to reach Redis or Valkey: one server, a cluster, or the master that sentinels name.
 
-    url: str
+    ``username`` and ``password`` win over those in ``url``; empty texts and None stand for what is not used. In the
+    mode ``sentinel`` the hosts of ``url`` are the sentinels. ``timeout`` bounds a command with all its retries.
+    """
+
+    mode: str
+    url: str = field(repr=False)
     username: str
-    password: str
+    password: str = field(repr=False)
+    sentinel_master: str
+    sentinel_username: str
+    sentinel_password: str = field(repr=False)
+    tls_ca_file: Path | None
+    tls_cert_file: Path | None
+    tls_key_file: Path | None
     timeout: float
 
 

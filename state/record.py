@@ -17,6 +17,7 @@ from typing import Final
 from zlib import crc32
 
 from state.attributes import MODALITIES_IN_STUDY, MODALITY, SOP_CLASS_UID
+from state.patient_news import NOTHING, LaidOver, Patient
 from state.values import Item
 
 CHUNK_TARGET: Final = 192  # instances a chunk holds on average before one is split; the fullest holds about twice that
@@ -47,7 +48,7 @@ class LifeEnd:
 
 @dataclass(slots=True)
 class InstanceRecord:
-    """A SOP Instance. One without a SOP Class is known by its removal alone and is not inventoried."""
+    """A SOP Instance. One whose SOP Class nobody has said (a removal or update is all that came) is not inventoried."""
 
     series_instance_uid: str
     attributes: Item
@@ -121,19 +122,28 @@ class InState:
     study: bytes = b""
     series: bytes = b""
     chunks: int = 0
+    patient: Patient | None = None
 
 
 @dataclass(slots=True)
 class StudyRecord:
-    """One study. ``update_time`` is its Study Update DateTime, 0 while nothing was applied.
+    """One study. ``own_time`` is that of its newest own event (UTC microseconds), 0 while nothing was applied.
+
+    ``attributes`` are as its own events said them, ``said_at`` when they said those of the patient, by tag; what news
+    of the patient lays over them stands apart. ``dropped_at`` is by partition the Kafka offset of the latest store that
+    dropped what the record held: earlier events of that partition are in the record already, whatever is read again.
+    ``renewed``: its rev changes with the next write even if nothing else does.
 
     ``chunks[i]`` is None while that chunk is not held; ``known_instances`` counts the inventoried instances of all
     series, removed ones included.
     """
 
     study_instance_uid: str
-    update_time: int = 0
+    own_time: int = 0
     attributes: Item = field(default_factory=dict)
+    said_at: dict[str, int] = field(default_factory=dict)
+    laid_over: LaidOver = NOTHING
+    dropped_at: dict[str, int] = field(default_factory=dict)
     tombstone: Tombstone | None = None
     ended: LifeEnd | None = None
     expected_series: int | None = None
@@ -142,13 +152,16 @@ class StudyRecord:
     chunks: list[dict[str, InstanceRecord] | None] = field(default_factory=lambda: [{}])
     known_instances: int = 0
     in_state: InState = InState()
+    renewed: bool = False
     changed_chunks: set[int] = field(default_factory=set)
 
     # --- what is held below ------------------------------------------------------------------------------------
 
     def instance(self, sop_instance_uid: str) -> InstanceRecord | None:
         """The instance, or None. Its chunk must be held."""
-        return self._chunk(chunk_of(sop_instance_uid, len(self.chunks))).get(sop_instance_uid)
+        chunks = self.chunks
+        index = chunk_of(sop_instance_uid, len(chunks)) if len(chunks) > 1 else 0
+        return (chunks[index] or self._chunk(index)).get(sop_instance_uid)
 
     def instances(self) -> Iterator[tuple[str, InstanceRecord]]:
         """All instances; every chunk must be held."""
@@ -163,17 +176,18 @@ class StudyRecord:
 
     def put_instance(self, sop_instance_uid: str, instance: InstanceRecord) -> None:
         """Add or replace an instance and keep its series' counts."""
-        index = chunk_of(sop_instance_uid, len(self.chunks))
+        chunks = self.chunks
+        index = chunk_of(sop_instance_uid, len(chunks)) if len(chunks) > 1 else 0
         chunk = self._chunk(index)
         before = chunk.get(sop_instance_uid)
-        if before == instance:
-            return
         if before is not None:
+            if before == instance:
+                return
             self._count(sop_instance_uid, before, -1)
         chunk[sop_instance_uid] = instance
         self._count(sop_instance_uid, instance, +1)
         self.changed_chunks.add(index)
-        if before is None:
+        if self.known_instances > CHUNK_TARGET * len(chunks):
             self._grow()
 
     def drop_other_series(self, keep: str) -> None:
@@ -207,7 +221,7 @@ class StudyRecord:
             series.instances = series.removed = series.fingerprint = 0
 
     def _count(self, sop_instance_uid: str, instance: InstanceRecord, sign: int) -> None:
-        if not instance.is_inventoried:
+        if not instance.attributes.get(SOP_CLASS_UID):
             return
         series = self.series[instance.series_instance_uid]
         series.instances += sign
@@ -229,6 +243,19 @@ class StudyRecord:
             self.changed_chunks |= {source, count - 1}
 
     # --- what follows from it ----------------------------------------------------------------------------------
+
+    @property
+    def update_time(self) -> int:
+        """Study Update DateTime (0008,041F), UTC microseconds: it never goes back, and is not before the chain's start.
+
+        What follows from the order of the study's own events goes by ``own_time``.
+        """
+        return max(self.own_time, self.laid_over.time, self.in_state.time)
+
+    @property
+    def shown_attributes(self) -> Item:
+        """The study's attributes with what news of its patient lays over them."""
+        return self.attributes | self.laid_over.attributes
 
     def inventoried_series(self) -> list[SeriesRecord]:
         return [series for series in self.series.values() if series.is_inventoried]
@@ -281,6 +308,8 @@ class StudyRecord:
     @property
     def number_of_series(self) -> int | None:
         """Live series; what an event announced if no series is known; None if nothing is."""
+        if not self.series:
+            return self.expected_series
         series = self.inventoried_series()
         return sum(not one.is_removed for one in series) if series else self.expected_series
 
@@ -304,5 +333,7 @@ class StudyRecord:
     @property
     def fingerprint(self) -> int:
         """Order-independent hash over the live SOP Instance UIDs: their :func:`instance_hash` summed modulo 2**64."""
+        if not self.series:
+            return 0
         live = (one.fingerprint for one in self.series.values() if one.tombstone is None)
         return 0 if self.tombstone is not None else sum(live) & _FINGERPRINT_MASK

@@ -9,9 +9,10 @@ from typing import Final
 import orjson
 
 from state.attributes import Level
-from state.connection import Connection, ScriptCall
+from state.connection import Arg, Command, Connection, ScriptCall
 from state.errors import StateMismatch
 from state.keys import RepositoryKeys
+from state.times import MICROSECONDS
 
 SCHEMA: Final = "1"
 
@@ -61,12 +62,9 @@ class Repository:
             StateMismatch: the state was made with others; the text names both values.
         """
         wanted = {"schema": SCHEMA, "shards": str(shards), "level": str(level)}
-        with self._connection.errors():
-            pipeline = self._connection.pipeline()
-            for name, value in wanted.items():
-                pipeline.hsetnx(self._keys.settings, name, value)
-            pipeline.hgetall(self._keys.settings)
-            found = {_text(name): _text(value) for name, value in pipeline.execute()[-1].items()}
+        claims: list[Command] = [("HSETNX", self._keys.settings, name, value) for name, value in wanted.items()]
+        *_, settings = self._connection.send([*claims, ("HGETALL", self._keys.settings)])
+        found = {_text(name): _text(value) for name, value in settings.items()}
         for name, value in wanted.items():
             if found[name] != value:
                 raise StateMismatch(
@@ -76,23 +74,34 @@ class Repository:
 
     def set_whole(self) -> None:
         """Record that the state holds every study of the repository, so that the chain's beginning may be open."""
-        with self._connection.errors():
-            self._connection.client.hset(self._keys.settings, "whole", "1")
+        self._connection.send([("HSET", self._keys.settings, "whole", "1")])
+
+    def forget_whole(self) -> None:
+        """Record that the state may lack studies: events were lost before they were applied."""
+        self._connection.send([("HDEL", self._keys.settings, "whole")])
 
     def is_whole(self) -> bool:
         """Whether the state is known to hold every study of the repository."""
-        with self._connection.errors():
-            return self._connection.client.hget(self._keys.settings, "whole") is not None
+        return self._connection.send([("HGET", self._keys.settings, "whole")])[0] is not None
 
-    def set_topics(self, topics: Mapping[str, tuple[str, int]]) -> None:
-        """Say which topics the repository has: name -> (topic id, partitions). Replaces what was said before."""
-        fields = {name: orjson.dumps({"id": id_, "partitions": count}) for name, (id_, count) in topics.items()}
-        with self._connection.errors():
-            pipeline = self._connection.client.pipeline(transaction=True)
-            pipeline.delete(self._keys.topics)
-            for name, field in fields.items():
-                pipeline.hset(self._keys.topics, name, field)
-            pipeline.execute()
+    def set_topics(self, topics: Mapping[str, tuple[str, int]], age: float = 0.0) -> int:
+        """Say which topics the repository has: name -> (topic id, partitions), as they were seen ``age`` seconds ago.
+
+        Several consumers may say what they saw at different moments: of a topic made anew the later look counts, of one
+        topic the larger number of partitions. A topic that nobody names for a minute is not the repository's any more.
+
+        Returns how many topics were made anew since they were named last: whoever hears of that first is told.
+        """
+        words: list[Arg] = [round(age * MICROSECONDS)]
+        for name, (id_, count) in topics.items():
+            words += (name, id_, count)
+        return int(self._connection.call([ScriptCall("set_topics", [self._keys.topics], words)])[0])
+
+    def topics(self) -> dict[str, tuple[str, int]]:
+        """The topics as consumers saw them last: name -> (topic id, partitions). Empty before the first consumer."""
+        [found] = self._connection.send([("HGETALL", self._keys.topics)])
+        described = {_text(name): orjson.loads(value) for name, value in found.items()}
+        return {name: (one["id"], one["partitions"]) for name, one in described.items()}
 
     def publish_progress(self, progress: Mapping[str, Progress]) -> None:
         """Publish how far partitions (by :func:`partition_field`) are applied; a watermark never goes back."""
@@ -109,11 +118,7 @@ class Repository:
 
     def progress(self) -> dict[str, Progress | None]:
         """What each partition of the repository's topics has published; None for one that never did."""
-        with self._connection.errors():
-            pipeline = self._connection.pipeline()
-            pipeline.hgetall(self._keys.topics)
-            pipeline.hgetall(self._keys.watermarks)
-            topics, published = pipeline.execute()
+        topics, published = self._connection.send([("HGETALL", self._keys.topics), ("HGETALL", self._keys.watermarks)])
         progress: dict[str, Progress | None] = {}
         for value in topics.values():
             topic = orjson.loads(value)
@@ -137,35 +142,25 @@ class Repository:
 
     def count(self, counts: Mapping[str, int]) -> None:
         """Add to the counters that operators see."""
-        if not counts:
-            return
-        with self._connection.errors():
-            pipeline = self._connection.pipeline()
-            for name, number in counts.items():
-                pipeline.hincrby(self._keys.counters, name, number)
-            pipeline.execute()
+        self._connection.send([("HINCRBY", self._keys.counters, name, number) for name, number in counts.items()])
 
     def counters(self) -> dict[str, int]:
         """The counters since the state was made."""
-        with self._connection.errors():
-            found = self._connection.client.hgetall(self._keys.counters)
+        [found] = self._connection.send([("HGETALL", self._keys.counters)])
         return {_text(name): int(value) for name, value in sorted(found.items())}
 
     def stop_for_dead_letters(self, why: str) -> None:
         """Keep consumers stopped until :meth:`resume`, over restarts."""
-        with self._connection.errors():
-            self._connection.client.hset(self._keys.dead_letters, "stopped", why)
+        self._connection.send([("HSET", self._keys.dead_letters, "stopped", why)])
 
     def stopped(self) -> str | None:
         """Why consumers are stopped, or None."""
-        with self._connection.errors():
-            found = self._connection.client.hget(self._keys.dead_letters, "stopped")
+        [found] = self._connection.send([("HGET", self._keys.dead_letters, "stopped")])
         return None if found is None else _text(found)
 
     def resume(self) -> bool:
         """Let consumers go on; whether they were stopped."""
-        with self._connection.errors():
-            return bool(self._connection.client.hdel(self._keys.dead_letters, "stopped"))
+        return bool(self._connection.send([("HDEL", self._keys.dead_letters, "stopped")])[0])
 
 
 def _text(value: bytes | str) -> str:

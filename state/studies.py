@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import count, islice
 from secrets import token_bytes
 from typing import Final, TypeVar
 
-from state.connection import Arg, Connection, ScriptCall
-from state.errors import OffsetConflict, RevConflict, StateError
+from state.connection import Arg, Connection, Meanwhile, ScriptCall
+from state.errors import AnchorGone, OffsetConflict, RevConflict, StateError
 from state.keys import ShardKeys, shard_of
 from state.packing import FIRST_CHUNK, HEAD, Packer, chunk_field
 from state.record import CHUNK_TARGET, StudyRecord, chunk_of, split_source
-from state.times import MICROSECONDS
 
 NO_OFFSET: Final = -1
+FIRST_GENERATION: Final = 1  # of a shard in which no cut was taken
 
 T = TypeVar("T")
 
@@ -30,11 +30,29 @@ class PartsWanted:
 
 @dataclass(frozen=True, slots=True)
 class OffsetMove:
-    """A shard's last applied offset of one partition goes from ``expected`` to ``new`` (-1: none yet)."""
+    """A shard's last applied offset of one partition goes from ``expected`` to ``new`` (-1: none yet).
+
+    ``anchor`` is what has to be found beside it (:mod:`state.anchors`); empty: whatever is there.
+    """
 
     partition: str
     expected: int
     new: int
+    anchor: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a write came to.
+
+    ``raised`` studies were moved up to the chain's start, ``late`` ones changed before the latest cut. ``conflicts``
+    tells by shard what kept it from being written: :class:`ShardMoved` or :class:`RevConflict`. All other shards
+    are written.
+    """
+
+    raised: int
+    late: int
+    conflicts: Mapping[int, StateError]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +69,7 @@ class Studies:
     def __init__(self, connection: Connection, repository: str, shards: int) -> None:
         self._connection = connection
         self._packer = Packer()
+        self._revs = Revs()
         self.repository = repository
         self.shards = shards
         self._keys = [ShardKeys(repository, shard) for shard in range(shards)]
@@ -63,84 +82,116 @@ class Studies:
 
     # --- the event path ----------------------------------------------------------------------------------------
 
-    def read_parts(self, wanted: Mapping[str, PartsWanted]) -> dict[str, StudyRecord]:
-        """The touched parts of studies; one round trip, a second one only for studies of more than one chunk."""
-        with self._connection.errors():
-            pipeline = self._connection.pipeline()
-            for uid in wanted:
-                pipeline.hmget(self._study_key(uid), [*HEAD, FIRST_CHUNK])
-            records = {}
-            first_chunks: dict[str, bytes | None] = {}
-            for uid, found in zip(wanted, pipeline.execute(), strict=True):
-                records[uid] = self._packer.unpack_head(uid, found[:-1])
+    def read_parts(self, wanted: Mapping[str, PartsWanted], meanwhile: Meanwhile = None) -> dict[str, StudyRecord]:
+        """The touched parts of studies, those of each as they were at one moment.
+
+        One round trip, a second one only for studies of more than one chunk. ``meanwhile`` as in
+        :meth:`Connection.call`.
+        """
+        records = self._read_parts(wanted, meanwhile)
+        while len(records) < len(wanted):
+            records |= self._read_parts({uid: wanted[uid] for uid in wanted.keys() - records.keys()})
+        return records
+
+    def _read_parts(self, wanted: Mapping[str, PartsWanted], meanwhile: Meanwhile = None) -> dict[str, StudyRecord]:
+        """The same without the studies that another writer has changed between the two round trips."""
+        by_shard: dict[int, list[str]] = {}
+        for uid in wanted:
+            by_shard.setdefault(self.shard_of(uid), []).append(uid)
+        calls = [
+            ScriptCall("read_heads", [self._keys[shard].study(uid) for uid in uids], [*HEAD, FIRST_CHUNK])
+            for shard, uids in by_shard.items()
+        ]
+        records = {}
+        first_chunks: dict[str, bytes | None] = {}
+        for uids, reply in zip(by_shard.values(), self._connection.call(calls, meanwhile), strict=True):
+            for uid, found in zip(uids, reply, strict=True):
+                if found is None:
+                    records[uid] = StudyRecord(uid)
+                    continue
+                records[uid] = self._packer.unpack_head(uid, found)
                 first_chunks[uid] = found[-1]
-            further = self._read_further(wanted, records)
         for uid, record in records.items():
             if record.in_state.chunks:
                 self._packer.unpack_chunk(record, 0, first_chunks[uid])
-            for index, packed in further.get(uid, {}).items():
-                self._packer.unpack_chunk(record, index, packed)
+        for uid, (rev, chunks) in self._read_further(wanted, records).items():
+            if rev != records[uid].in_state.rev:
+                del records[uid]
+                continue
+            for index, packed in chunks.items():
+                self._packer.unpack_chunk(records[uid], index, packed)
         return records
 
     def _read_further(
         self, wanted: Mapping[str, PartsWanted], records: Mapping[str, StudyRecord]
-    ) -> dict[str, dict[int, bytes | None]]:
+    ) -> dict[str, tuple[bytes, dict[int, bytes | None]]]:
+        """By study its ``rev`` and the chunks beyond the first that are needed."""
         needed = {
             uid: sorted(indexes)
             for uid, record in records.items()
             if record.in_state.chunks > 1 and (indexes := _chunks_needed(record, wanted[uid]))
         }
-        if not needed:
-            return {}
-        pipeline = self._connection.pipeline()
-        for uid, chunks in needed.items():
-            pipeline.hmget(self._study_key(uid), [chunk_field(index) for index in chunks])
-        replies = pipeline.execute()
-        return {uid: dict(zip(needed[uid], found, strict=True)) for uid, found in zip(needed, replies, strict=True)}
+        replies = self._connection.send(
+            [("HMGET", self._study_key(uid), b"rev", *map(chunk_field, chunks)) for uid, chunks in needed.items()]
+        )
+        return {
+            uid: (rev, dict(zip(needed[uid], found, strict=True)))
+            for uid, (rev, *found) in zip(needed, replies, strict=True)
+        }
 
     def write(
-        self, batches: Mapping[int, tuple[Sequence[OffsetMove], Sequence[StudyRecord]]]
-    ) -> tuple[int, dict[int, StateError]]:
+        self,
+        batches: Mapping[int, tuple[Sequence[OffsetMove], Sequence[StudyRecord]]],
+        meanwhile: Meanwhile = None,
+    ) -> Written:
         """Write changed records and move offsets, one script for each shard, each all or nothing.
 
-        Returns:
-            How many studies were moved up to the chain's start, and by shard the conflict that kept it from being
-            written: :class:`OffsetConflict` or :class:`RevConflict`. Shards without one are written.
+        ``meanwhile`` as in :meth:`Connection.call`.
         """
-        calls = [self._apply_call(shard, moves, records) for shard, (moves, records) in batches.items()]
-        moved = 0
+        # One shard's records are packed while the server works on those before.
+        calls = (self._apply_call(shard, moves, records) for shard, (moves, records) in batches.items())
+        raised = late = 0
         conflicts: dict[int, StateError] = {}
-        for (shard, (moves, _)), reply in zip(batches.items(), self._connection.call(calls), strict=True):
+        replies = self._connection.call(calls, meanwhile)
+        for (shard, (moves, _)), reply in zip(batches.items(), replies, strict=True):
             outcome = reply[0]
             if outcome == b"applied":
-                moved += reply[1]
+                raised += reply[1]
+                late += reply[2]
             elif outcome == b"offset":
                 move = moves[reply[1]]
                 conflicts[shard] = OffsetConflict(move.partition, shard, move.expected, reply[2])
+            elif outcome == b"anchor":
+                conflicts[shard] = AnchorGone(moves[reply[1]].partition, shard)
             else:
                 conflicts[shard] = RevConflict(shard)
-        return moved, conflicts
+        return Written(raised, late, conflicts)
 
     def _apply_call(self, shard: int, moves: Sequence[OffsetMove], records: Sequence[StudyRecord]) -> ScriptCall:
         keys = self._keys[shard]
         args: list[Arg] = [len(moves)]
         for move in moves:
-            args += (move.partition, move.expected, move.new)
+            args += (move.partition, move.expected, move.new, move.anchor)
         changed: list[Arg] = []
         keys_of_changed = []
         for record in records:
             study, series = self._packer.pack_head(record)
-            if not _is_changed(record, study, series):
+            is_changed = _is_changed(record, study, series)
+            if not is_changed and not record.renewed:
                 continue
             keys_of_changed.append(keys.study(record.study_instance_uid))
-            fields: list[Arg] = [b"study", study, b"series", series]
-            for index in sorted(record.changed_chunks):
-                if index < len(record.chunks):
-                    fields += (chunk_field(index), self._packer.pack_chunk(record, index))
-            gone = [chunk_field(index) for index in range(len(record.chunks), record.in_state.chunks)]
-            changed += (record.study_instance_uid, record.in_state.rev, new_rev(), record.update_time)
-            changed += (len(fields) // 2, *fields, len(gone), *gone)
-        args += (len(keys_of_changed), *changed)
+            words: list[Arg] = [b"rev", self._revs.next()]
+            gone: list[bytes] = []
+            if is_changed:
+                words += (b"time", record.update_time, b"study", study)
+                if series != record.in_state.series:
+                    words += (b"series", series)
+                for index in sorted(record.changed_chunks):
+                    if index < len(record.chunks):
+                        words += (chunk_field(index), self._packer.pack_chunk(record, index))
+                gone = [chunk_field(index) for index in range(len(record.chunks), record.in_state.chunks)]
+            changed += (record.study_instance_uid, record.in_state.rev, len(words), *words, len(gone), *gone)
+        args += changed
         return ScriptCall(
             "apply",
             [
@@ -149,6 +200,8 @@ class Studies:
                 keys.changed,
                 keys.generation,
                 keys.start,
+                keys.cut,
+                keys.anchors,
                 *keys_of_changed,
             ],
             args,
@@ -156,11 +209,8 @@ class Studies:
 
     def offsets(self, partition: str) -> list[int]:
         """The last offset of a partition that each shard has applied, -1 for none."""
-        with self._connection.errors():
-            pipeline = self._connection.pipeline()
-            for keys in self._keys:
-                pipeline.hget(keys.offsets, partition)
-            return [NO_OFFSET if found is None else int(found) for found in pipeline.execute()]
+        replies = self._connection.send([("HGET", keys.offsets, partition) for keys in self._keys])
+        return [NO_OFFSET if found is None else int(found) for found in replies]
 
     def lower_offsets(self, partition: str, last: int) -> int:
         """Let no shard's offset of a partition stand above ``last`` (-1: none); how many shards were lowered."""
@@ -171,19 +221,30 @@ class Studies:
 
     def count(self) -> int:
         """How many studies the state holds, removed ones included."""
-        with self._connection.errors():
-            pipeline = self._connection.pipeline()
-            for keys in self._keys:
-                pipeline.zcard(keys.updated)
-            return sum(pipeline.execute())
+        return sum(self._connection.send([("ZCARD", keys.updated) for keys in self._keys]))
 
     def owed(self) -> int:
         """How many studies have changed since they were last inventoried."""
-        with self._connection.errors():
-            pipeline = self._connection.pipeline()
-            for keys in self._keys:
-                pipeline.zcard(keys.changed)
-            return sum(pipeline.execute())
+        return sum(self._connection.send([("ZCARD", keys.changed) for keys in self._keys]))
+
+    def oldest_debt(self) -> int | None:
+        """How many cuts were taken since the oldest debt arose, None if nothing is owed.
+
+        0: the next cut owes it. More than 1 for long: a study is passed over, which should not be.
+        """
+        replies = self._connection.send(
+            [
+                command
+                for keys in self._keys
+                for command in (("GET", keys.generation), ("ZRANGE", keys.changed, 0, 0, "WITHSCORES"))
+            ]
+        )
+        ages = [
+            int(generation or FIRST_GENERATION) - int(oldest[0][1])
+            for generation, oldest in batches(replies, 2)
+            if oldest
+        ]
+        return max(ages) if ages else None
 
     def changed(self, shard: int, up_to: int) -> list[str]:
         """The shard's studies that a cut up to generation ``up_to`` owes, by Study Instance UID."""
@@ -196,8 +257,7 @@ class Studies:
         )
 
     def _by_score(self, key: str, low: int | str, high: int | str) -> list[str]:
-        with self._connection.errors():
-            found: list[bytes] = self._connection.client.zrangebyscore(key, low, high)  # type: ignore[assignment]
+        [found] = self._connection.send([("ZRANGEBYSCORE", key, low, high)])
         return sorted(uid.decode("ascii") for uid in found)
 
     # --- reading whole records ---------------------------------------------------------------------------------
@@ -205,15 +265,11 @@ class Studies:
     def read(self, study_instance_uids: Iterable[str], page: int = 100) -> Iterator[ReadStudy]:
         """Whole records in the order asked for, a page at a time; a study that is not there is passed over."""
         for uids in batches(study_instance_uids, page):
-            with self._connection.errors():
-                pipeline = self._connection.pipeline()
-                pipeline.time()
-                for uid in uids:
-                    pipeline.hgetall(self._study_key(uid))
-                (seconds, micros), *found = pipeline.execute()
+            read_at = self._connection.now()
+            found = self._connection.send([("HGETALL", self._study_key(uid)) for uid in uids])
             for uid, fields in zip(uids, found, strict=True):
                 if fields:
-                    yield ReadStudy(self._packer.unpack(uid, fields), seconds * MICROSECONDS + micros)
+                    yield ReadStudy(self._packer.unpack(uid, fields), read_at)
 
 
 def batches(found: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -226,14 +282,22 @@ def batches(found: Iterable[T], size: int) -> Iterator[list[T]]:
 def _is_changed(record: StudyRecord, study: bytes, series: bytes) -> bool:
     """Whether there is anything to write: an event that came twice leaves a record as it was."""
     before = record.in_state
+    if not record.update_time:
+        return False  # news of a patient whose study is not stored yet
     return bool(
         record.changed_chunks or study != before.study or series != before.series or record.update_time > before.time
     )
 
 
-def new_rev() -> bytes:
-    """A value that no write ever had before: 12 random bytes."""
-    return token_bytes(12)
+class Revs:
+    """Values that no write ever had before: eight random bytes for each writer, and a count."""
+
+    def __init__(self) -> None:
+        self._writer = token_bytes(8)
+        self._count = count()
+
+    def next(self) -> bytes:
+        return self._writer + next(self._count).to_bytes(5, "big")
 
 
 def _chunks_needed(record: StudyRecord, wanted: PartsWanted) -> set[int]:

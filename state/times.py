@@ -15,11 +15,13 @@ _DICOM_DT: Final = re.compile(
     r"(?:\.(?P<fraction>\d{1,6}))?(?P<offset>[+-]\d{4})?",
     re.ASCII,
 )
+_FIRST: Final = -62_135_596_800 * MICROSECONDS  # the years 1 to 9999 are all that DICOM and Python can write
+_LAST: Final = 253_402_300_800 * MICROSECONDS - 1
 
 
 def from_datetime(moment: datetime) -> int:
     """UTC microseconds of an aware datetime, exact (no floating point)."""
-    delta = moment.astimezone(UTC) - _EPOCH
+    delta = moment - _EPOCH
     return (delta.days * 86_400 + delta.seconds) * MICROSECONDS + delta.microseconds
 
 
@@ -50,7 +52,7 @@ def parse_time(text: str, zone: tzinfo = UTC) -> int:
     text = text.strip()
     if len(text) > _LONGEST:
         raise ValueError("not an ISO 8601 time or a DICOM DT: too long")
-    if match := _DICOM_DT.fullmatch(text):
+    if text[4:5] != "-" and (match := _DICOM_DT.fullmatch(text)):
         moment = _from_dicom(match)
     else:
         try:
@@ -59,10 +61,10 @@ def parse_time(text: str, zone: tzinfo = UTC) -> int:
             raise ValueError(f"not an ISO 8601 time or a DICOM DT: {text!r}") from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=zone)
-    try:
-        return from_datetime(moment)
-    except OverflowError:
-        raise ValueError(f"outside the years 1 to 9999: {text!r}") from None
+    found = from_datetime(moment)
+    if not _FIRST <= found <= _LAST:
+        raise ValueError(f"outside the years 1 to 9999: {text!r}")
+    return found
 
 
 def _from_dicom(match: re.Match[str]) -> datetime:

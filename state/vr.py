@@ -111,8 +111,10 @@ def _date_time(text: str) -> str | None:
         return ""
     if match := _DT.fullmatch(text):
         digits = match[1].split(".")[0]
+        whole = (digits + "0101000000"[len(digits) - 4 :])[:14]
         try:
-            datetime.strptime((digits + "0101000000"[len(digits) - 4 :])[:14], "%Y%m%d%H%M%S")
+            # 60 is a leap second (PS3.5 Table 6.2-1), which Python does not know.
+            datetime.strptime(whole[:12] + whole[12:].replace("60", "59"), "%Y%m%d%H%M%S")
         except ValueError:
             return None
         return text if match[2] is None or -1200 <= int(match[2]) <= 1400 else None
@@ -177,6 +179,28 @@ def _uri(text: str) -> str | None:
     text = text.strip(" \x00")
     return text if _URI.fullmatch(text) else None
 
+
+# The greater part of what archives say, told by one look: texts that their check would return as they are, in ASCII and
+# without what JSON escapes.
+_IN_NAME: Final = r"[ !#-<>-\[\]_-~]"
+
+
+def _plain_short(limit: int) -> str:
+    return rf"[!#-\[\]-~](?:[ !#-\[\]-~]{{0,{limit - 2}}}[!#-\[\]-~])?"
+
+
+PLAIN: Final[dict[str, str]] = {
+    "AE": _plain_short(16),
+    "CS": r"[A-Z0-9_](?:[A-Z0-9_ ]{0,14}[A-Z0-9_])?",
+    "DA": r"(?:19|20)[0-9]{2}(?:(?:0[1-9]|1[0-2])(?:0[1-9]|1[0-9]|2[0-8])|(?:0[13-9]|1[0-2])(?:29|30)"
+    r"|(?:0[13578]|1[02])31)",
+    "LO": _plain_short(64),
+    "PN": rf"(?! )(?=[^\"]{{1,64}}(?:\"|\Z)){_IN_NAME}*(?:\^{_IN_NAME}*){{0,4}}(?<! )",
+    "SH": _plain_short(16),
+    "TM": r"(?:[01][0-9]|2[0-3])[0-5][0-9][0-5][0-9](?:\.[0-9]{1,6})?",
+    "UI": r"(?=[0-9.]{1,64}(?:\"|\Z))[0-9]+(?:\.[0-9]+)*",
+    "UR": r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+",
+}
 
 CHECKS: Final[dict[str, Callable[[str], str | None]]] = {
     "AE": _title,

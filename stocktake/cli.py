@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -12,13 +11,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
-from consumers.errors import BrokerUnreachable, ConsumerError
-from state.errors import Fenced, StateError, StateMismatch, StateUnreachable
 from stocktake import __version__
-from stocktake.embedded import EmbeddedServerError
-from stocktake.exits import CommandError, Exit
-from stocktake.settings import Settings, SettingsError, load
-from writers.files import FolderUnusable
+from stocktake.exits import Exit, exit_of
+from stocktake.logs import log_to_stderr
+from stocktake.settings import load
 
 COMMANDS: Final = (
     "demo",
@@ -37,6 +33,7 @@ COMMANDS: Final = (
     "resolve",
     "diff",
     "status",
+    "health",
     "reset",
     "resume",
 )
@@ -56,10 +53,12 @@ _EXITS: Final = "exit codes:\n" + "\n".join(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit code."""
-    args = parser().parse_args(argv)
+    given = sys.argv[1:] if argv is None else argv
+    # Only the command that is wanted is loaded: a health check every few seconds must not load the HTTP service.
+    args = parser(given[0] if given and given[0] in COMMANDS else None).parse_args(given)
     try:
         settings = load(args.config, os.environ)
-        _log_to_stderr(settings)
+        log_to_stderr(settings.log.level)
         command = _module(args.command)
         return int(command.run(args, settings))
     except KeyboardInterrupt:
@@ -69,28 +68,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.DONE
     except Exception as error:
-        code = _exit_code(error)
+        code = exit_of(error)
         if code is None:
             raise
         sys.stderr.write(f"stocktake {args.command}: {error}\n")
         return code
 
 
-def _exit_code(error: Exception) -> Exit | None:
-    """What an error means for the exit code; None for one that nobody foresaw."""
-    if isinstance(error, CommandError):
-        return error.code
-    if isinstance(error, StateUnreachable | BrokerUnreachable | EmbeddedServerError):
-        return Exit.UNREACHABLE
-    if isinstance(error, SettingsError | StateMismatch | FolderUnusable):
-        return Exit.USAGE
-    if isinstance(error, ConsumerError | Fenced | StateError):
-        return Exit.FAULTS
-    return None
-
-
-def parser() -> argparse.ArgumentParser:
-    """The parser of the whole command line."""
+def parser(only: str | None = None) -> argparse.ArgumentParser:
+    """The parser of the whole command line, or of the one command that is named."""
     top = argparse.ArgumentParser(
         prog="stocktake",
         description="Keeps DICOM inventories (Supplement 223) current from an archive's event stream.",
@@ -99,7 +85,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"stocktake {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name in COMMANDS:
+    for name in COMMANDS if only is None else (only,):
         command = _module(name)
         sub = commands.add_parser(
             name,
@@ -109,7 +95,11 @@ def parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         sub.add_argument("--config", type=Path, metavar="FILE", help="settings file, TOML (default: none)")
-        sub.add_argument("--repository", metavar="NAME", help="repository to work on (default: the only one)")
+        sub.add_argument(
+            "--repository",
+            metavar="NAME",
+            help="repository to work on (default: the only one; consume, run, serve, status and health take all)",
+        )
         command.configure(sub)
     return top
 
@@ -117,18 +107,6 @@ def parser() -> argparse.ArgumentParser:
 def _module(command: str) -> ModuleType:
     # `import` is a word of Python's own and cannot name a module.
     return import_module(f"stocktake.commands.{'import_tree' if command == 'import' else command}")
-
-
-def _log_to_stderr(settings: Settings) -> None:
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=settings.log.level,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    # The client reports every reconnection; what matters of it reaches our own log.
-    logging.getLogger("kafka").setLevel(logging.INFO if settings.log.level == "DEBUG" else logging.CRITICAL)
-    # What pydicom finds wrong with a value it logs with the value, which may be a patient's.
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
 
 
 if __name__ == "__main__":

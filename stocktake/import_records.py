@@ -106,8 +106,7 @@ def imported_record(item: StudyItem, time: int, faults: Faults) -> StudyRecord:
     except Malformed as error:
         raise InvalidInventory(item.path, str(error), item.offset + error.offset) from None
     record = StudyRecord(item.study_instance_uid)
-    for event in _events(study, item.study_instance_uid, time):
-        merge(record, event)
+    merge(record, [(event, "", 0) for event in _events(study, item.study_instance_uid, time)])
     return record
 
 

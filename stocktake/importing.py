@@ -17,8 +17,11 @@ from typing import Final
 
 from pydicom.dataset import Dataset
 
+from state.anchors import Anchors
 from state.attributes import Level
 from state.errors import RevConflict
+from state.patient_news import patient_of
+from state.patients import Patients
 from state.record import StudyRecord
 from state.studies import PartsWanted, Studies
 from state.times import parse_time
@@ -145,8 +148,9 @@ def _has_open_beginning(file: InventoryFile) -> bool:
 class Importer:
     """Imports trees into the state of one repository; ``counts`` is right at any moment, also after an error."""
 
-    def __init__(self, studies: Studies, level: Level) -> None:
+    def __init__(self, studies: Studies, patients: Patients, level: Level) -> None:
         self._studies = studies
+        self._patients = patients
         self._items = StudyItems(level)
         self.counts = ImportCounts()
 
@@ -210,24 +214,34 @@ class Importer:
             for uid, record in pending.items():
                 _replace(known[uid], record)
                 by_shard.setdefault(self._studies.shard_of(uid), []).append(record)
-            raised, conflicts = self._studies.write({shard: ((), records) for shard, records in by_shard.items()})
-            self.counts.times_raised += raised
+            self._patients.lay_news(pending.values(), Anchors())
+            written = self._studies.write({shard: ((), records) for shard, records in by_shard.items()})
+            self.counts.times_raised += written.raised
             for shard, records in by_shard.items():
-                if shard not in conflicts:
+                if shard not in written.conflicts:
                     self.counts.imported += len(records)
                     self.counts.removed += sum(record.is_removed for record in records)
-            for conflict in conflicts.values():
+            for conflict in written.conflicts.values():
                 if not isinstance(conflict, RevConflict):
                     raise conflict
-            pending = {uid: record for uid, record in pending.items() if self._studies.shard_of(uid) in conflicts}
+            pending = {
+                uid: record for uid, record in pending.items() if self._studies.shard_of(uid) in written.conflicts
+            }
 
     def _leave(self, newer: dict[str, StudyRecord]) -> None:
-        """Count records that the state has as new or newer, by whether an inventory would say the same of them."""
+        """Count records that the state has as new or newer, by whether an inventory would say the same of them.
+
+        They enter the index of patients again: a shard that lost its latest writes may have lost that.
+        """
+        patients = {}
         unchanged = 0
         for read in self._studies.read(newer):
             record = newer[read.record.study_instance_uid]
-            record.update_time = read.record.update_time
+            record.own_time = read.record.update_time
+            if (patient := patient_of(read.record.attributes)) is not None:
+                patients[read.record.study_instance_uid] = patient
             unchanged += self._items.encode(record, 0) == self._items.encode(read.record, 0)
+        self._patients.enter(patients, Anchors())
         self.counts.unchanged += unchanged
         self.counts.newer_in_state += len(newer) - unchanged
 

@@ -1,16 +1,23 @@
-"""The roles of the program as threads of one process, for `run` and `demo`."""
+"""The roles of the program as threads of one process, for `consume`, `run` and `demo`."""
 
 from __future__ import annotations
 
+import gc
 import logging
-from collections.abc import Callable
+import math
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from threading import Event as Flag
 from threading import Thread
 from typing import Final
 
+from consumers.errors import ConsumerError
 from consumers.publish import ensure_topic
+from state.errors import StateError
 from stocktake.embedded import EmbeddedServers
+from stocktake.members import member_settings
 from stocktake.settings import EMBEDDED_SESSION_TIMEOUT, Settings, with_servers
 from stocktake.wiring import open_consumer, open_producer, open_repository
 from writers.service import WriterService
@@ -18,6 +25,8 @@ from writers.service import WriterService
 log = logging.getLogger(__name__)
 
 CONFIG: Final = "stocktake.toml"
+
+_LOOK: Final = 0.1  # seconds between two looks at whether to end
 
 
 class Roles:
@@ -30,30 +39,65 @@ class Roles:
 
     def start(self, name: str, role: Callable[[], None]) -> None:
         """Run ``role`` in a thread of its own."""
-        thread = Thread(target=self._guarded, args=(role,), name=name)
+        # A daemon: a thread that waits for a server must not keep the program from ending.
+        thread = Thread(target=self._guarded, args=(name, role), name=name, daemon=True)
         thread.start()
         self._threads.append(thread)
 
-    def _guarded(self, role: Callable[[], None]) -> None:
+    def _guarded(self, name: str, role: Callable[[], None]) -> None:
         try:
             role()
         except BaseException as error:  # it is raised again by join, in the main thread
+            if self._stop.is_set() and isinstance(error, ConsumerError | StateError):
+                # It was to end anyway, and what was in hand is done again. After a failure it is most likely the same.
+                log.log(logging.DEBUG if self._failures else logging.WARNING, "%s, while ending: %s", name, error)
+                return
             self._failures.append(error)
             self._stop.set()
 
     def failed(self) -> bool:
         return bool(self._failures)
 
-    def join(self) -> None:
-        """Wait until all have ended."""
-        for thread in self._threads:
-            thread.join()
+    def join(self, patience: float = math.inf) -> None:
+        """Wait until all have ended; once ``stop`` is set, for at most ``patience`` seconds.
+
+        A thread that goes on after that is left to the end of the process, which is as safe as a kill.
+        """
+        deadline = math.inf
+        while (running := [thread for thread in self._threads if thread.is_alive()]) and time.monotonic() < deadline:
+            if deadline == math.inf and self._stop.is_set():
+                deadline = time.monotonic() + patience
+            running[0].join(_LOOK)
+        for thread in running:
+            log.warning(
+                "%s has not ended within %g seconds and is left behind, which loses nothing", thread.name, patience
+            )
         if self._failures:
             raise self._failures[0]
 
 
-def consume(settings: Settings, repository: str, stop: Flag) -> None:
-    """Follow one repository until ``stop`` is set."""
+def spare_the_collector() -> None:
+    """Let Python look for cycles seldom: events and records hold none, and there are thousands of them in each batch.
+
+    What is loaded by now stays for good and is never looked at again.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+
+
+def start_consumers(
+    roles: Roles, settings: Settings, repositories: Sequence[str], stop: Flag, *, worker: int = 1
+) -> None:
+    """Follow repositories, a thread for each, until ``stop`` is set."""
+    spare_the_collector()
+    for name in repositories:
+        roles.start(f"consume-{name}", partial(consume, settings, name, stop, worker=worker))
+
+
+def consume(settings: Settings, repository: str, stop: Flag, *, worker: int = 1) -> None:
+    """Follow one repository, as this worker, until ``stop`` is set."""
+    settings = member_settings(settings, repository, worker)
     opened = open_repository(settings, repository)
     try:
         following = open_consumer(settings, opened)

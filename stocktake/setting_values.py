@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -38,6 +39,11 @@ def required_text(value: str) -> str:
     if not value.strip():
         raise ValueError("a text that is not empty")
     return value
+
+
+def path(value: str) -> Path | None:
+    """A path, None for an empty text."""
+    return Path(value) if value.strip() else None
 
 
 def listing(value: str) -> tuple[str, ...]:
@@ -88,6 +94,20 @@ def choice(*allowed: str) -> Callable[[str], str]:
         return value
 
     return parse
+
+
+def optional(parse: Callable[[str], str]) -> Callable[[str], str]:
+    """What ``parse`` takes, or nothing."""
+
+    def parse_if_given(value: str) -> str:
+        if not value:
+            return ""
+        try:
+            return parse(value)
+        except ValueError as error:
+            raise ValueError(f"nothing, or {error}") from None
+
+    return parse_if_given
 
 
 def flag(value: str) -> bool:

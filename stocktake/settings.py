@@ -1,8 +1,8 @@
 """Every setting: one table of name, default and help, read from a TOML file and from ``STOCKTAKE_*`` variables.
 
 ``load`` turns the table into frozen dataclasses, each defined by the package whose policy it is. A name that is not in
-the table, or a value that does not fit, is a :class:`SettingsError` that names the variable, the value and what was
-expected; it never shows the value of a secret.
+the table, a value that does not fit, or settings that do not fit each other, is a :class:`SettingsError` that names the
+variable, the value and what was expected; it never shows the value of a secret.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from consumers.policy import ConsumerPolicy, KafkaPolicy, RepositoryPolicy
-from state.policy import RedisPolicy, StatePolicy
+from consumers.policy import SASL_MECHANISMS, SECURITY_PROTOCOLS, ConsumerPolicy, KafkaPolicy, RepositoryPolicy
+from state.policy import MODES, RedisPolicy, StatePolicy
 from stocktake import setting_values as kinds
+from stocktake.setting_checks import contradictions
 from writers.policy import ChainPolicy, InventoryPolicy
 
 PREFIX: Final = "STOCKTAKE_"
@@ -51,12 +52,27 @@ class Setting:
 SETTINGS: Final = (
     Setting("kafka.bootstrap_servers", "127.0.0.1:9092", "Kafka brokers, HOST:PORT, comma-separated", kinds.listing),
     Setting("kafka.group_id", "stocktake", "consumer group; each repository adds its name", kinds.required_text),
+    Setting("kafka.instance_id", "", "static membership: this process's name in its group, e.g. the pod's", kinds.text),
     Setting("kafka.session_timeout", "45s", "a consumer unheard of for so long loses its partitions", kinds.duration),
-    Setting("kafka.max_poll_records", "5000", "events taken in one batch at most", kinds.integer(1, 1_000_000)),
+    Setting("kafka.max_poll_records", "10000", "events taken in one batch at most", kinds.integer(1, 1_000_000)),
     Setting("kafka.timeout", "30s", "give up on an unreachable broker after this", kinds.duration),
+    Setting("kafka.security_protocol", "PLAINTEXT", "how brokers are spoken to", kinds.choice(*SECURITY_PROTOCOLS)),
+    Setting("kafka.sasl_mechanism", "", "how a SASL user is proved", kinds.optional(kinds.choice(*SASL_MECHANISMS))),
+    Setting("kafka.sasl_username", "", "SASL user", kinds.text),
+    Setting("kafka.sasl_password", "", "SASL password", kinds.text, secret=True),
+    Setting("kafka.ssl_ca_file", "", "authorities that sign the brokers; empty: the system's", kinds.path),
+    Setting("kafka.ssl_cert_file", "", "our certificate, if brokers ask for one", kinds.path),
+    Setting("kafka.ssl_key_file", "", "our certificate's key, if it is not in the same file", kinds.path),
+    Setting("redis.mode", "single", "what redis.url names: " + ", ".join(MODES), kinds.choice(*MODES)),
     Setting("redis.url", "redis://127.0.0.1:6379/0", "Redis or Valkey server", kinds.required_text, secret=True),
     Setting("redis.username", "", "ACL user; wins over the one in redis.url", kinds.text),
     Setting("redis.password", "", "password; wins over the one in redis.url", kinds.text, secret=True),
+    Setting("redis.sentinel_master", "", "name of the master that the sentinels watch", kinds.text),
+    Setting("redis.sentinel_username", "", "ACL user of the sentinels", kinds.text),
+    Setting("redis.sentinel_password", "", "password of the sentinels", kinds.text, secret=True),
+    Setting("redis.tls_ca_file", "", "authorities that sign the servers; empty: the system's", kinds.path),
+    Setting("redis.tls_cert_file", "", "our certificate, if the servers ask for one", kinds.path),
+    Setting("redis.tls_key_file", "", "our certificate's key, if it is not in the same file", kinds.path),
     Setting("redis.timeout", "5s", "give up on a command or connection after this", kinds.duration),
     Setting("state.shards", "64", "hash slots a repository's state uses; fixed when made", kinds.integer(1, 4096)),
     Setting("consumer.max_clock_skew", "5m", "an event's time further ahead of its record is replaced", kinds.delay),
@@ -65,6 +81,13 @@ SETTINGS: Final = (
     Setting("consumer.dlq_window", "1000", "latest messages that the limit looks at", kinds.integer(1, 1_000_000)),
     Setting("consumer.watermark_interval", "1s", "how often progress is published", kinds.duration),
     Setting("consumer.shutdown_timeout", "20s", "time to finish after SIGTERM", kinds.duration),
+    Setting(
+        "consumer.lost_offsets",
+        "stop",
+        "what to do when Kafka no longer holds the wanted offset",
+        kinds.choice("stop", "earliest"),
+    ),
+    Setting("consumer.health_file", "", "the consumer writes its liveness and readiness here", kinds.path),
     Setting(
         "inventory.dir",
         "inventories",
@@ -146,6 +169,14 @@ class Settings:
     log: LogPolicy
     repositories: tuple[RepositoryPolicy, ...]
 
+    def names(self, name: str | None) -> list[str]:
+        """The named repository alone, or all of them.
+
+        Raises:
+            SettingsError: no such repository.
+        """
+        return [policy.name for policy in self.repositories] if name is None else [self.repository(name).name]
+
     def repository(self, name: str | None) -> RepositoryPolicy:
         """The named repository, or the only one.
 
@@ -171,8 +202,9 @@ def with_servers(settings: Settings, bootstrap_servers: str, redis_url: str, inv
             settings.kafka,
             bootstrap_servers=tuple(bootstrap_servers.split(",")),
             session_timeout=float(EMBEDDED_SESSION_TIMEOUT),
+            security_protocol="PLAINTEXT",
         ),
-        redis=replace(settings.redis, url=redis_url, username="", password=""),
+        redis=replace(settings.redis, mode="single", url=redis_url, username="", password=""),
         inventory=replace(settings.inventory, dir=inventory_dir.resolve()),
     )
 
@@ -189,7 +221,7 @@ def load(config: Path | None, environ: Mapping[str, str]) -> Settings:
     """Read the file, then the environment, which wins; what neither gives has the table's default.
 
     Raises:
-        SettingsError: a file that cannot be read, an unknown name, a value that does not fit.
+        SettingsError: a file that cannot be read, an unknown name, a value that does not fit, or not with another.
     """
     given = _from_file(config) if config is not None else {}
     given |= _from_environment(environ)
@@ -200,9 +232,12 @@ def load(config: Path | None, environ: Mapping[str, str]) -> Settings:
         values.setdefault(group, {})[key] = _parse(setting, given.get(setting.name))
     repositories = tuple(_repository(name, given) for name in names)
     _refuse_shared_topics(repositories)
+    kafka, redis = KafkaPolicy(**values["kafka"]), RedisPolicy(**values["redis"])
+    for name, why in contradictions(kafka, redis):
+        raise SettingsError(f"{given[name].where if name in given else _TABLE[name].variable}: {why}")
     return Settings(
-        kafka=KafkaPolicy(**values["kafka"]),
-        redis=RedisPolicy(**values["redis"]),
+        kafka=kafka,
+        redis=redis,
         state=StatePolicy(**values["state"]),
         consumer=ConsumerPolicy(**values["consumer"]),
         inventory=InventoryPolicy(**values["inventory"]),

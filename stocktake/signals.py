@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import signal
-from threading import Event as Flag
 from types import FrameType
 
+from consumers.clock import StopFlag
 
-def stop_on_signals() -> Flag:
+
+def stop_on_signals() -> StopFlag:
     """A flag that SIGTERM or SIGINT sets. Call it in the main thread."""
-    stop = Flag()
+    stop = StopFlag()
 
     def handle(number: int, frame: FrameType | None) -> None:
         stop.set()

@@ -9,14 +9,17 @@ from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 from consumers.apply import Applier
+from consumers.clock import Clock, Deadline
 from consumers.counts import Counts
 from consumers.dead_letters import DeadLetterTopic
 from consumers.formats.native import NativeFormat
-from consumers.loop import Clock, Consumer
+from consumers.intake import Intake
+from consumers.loop import Consumer
 from consumers.policy import RepositoryPolicy
 from consumers.source import Source
 from state.chain import Lease
 from state.connection import Connection
+from state.patients import Patients
 from state.repository import Repository
 from state.studies import Studies
 from state.times import MICROSECONDS
@@ -40,6 +43,7 @@ class OpenRepository:
     policy: RepositoryPolicy
     repository: Repository
     studies: Studies
+    patients: Patients
 
     def close(self) -> None:
         self.connection.close()
@@ -57,7 +61,9 @@ def open_repository(settings: Settings, name: str | None) -> OpenRepository:
     connection.check()
     repository = Repository(connection, policy.name)
     repository.claim(settings.state.shards, settings.inventory.level)
-    return OpenRepository(connection, policy, repository, Studies(connection, policy.name, settings.state.shards))
+    studies = Studies(connection, policy.name, settings.state.shards)
+    patients = Patients(connection, policy.name, settings.state.shards)
+    return OpenRepository(connection, policy, repository, studies, patients)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +76,10 @@ class OpenConsumer:
     counts: Counts
 
     def close(self, timeout: float) -> None:
-        self.source.close(timeout)
-        self.dead_letters.close()
+        """Close all within what the consumer has left of its time to end; within ``timeout`` seconds if it failed."""
+        deadline = self.consumer.deadline or Deadline.after(timeout, time.monotonic)
+        self.source.close(deadline.left)
+        self.dead_letters.close(deadline.left)
 
 
 def open_consumer(settings: Settings, opened: OpenRepository) -> OpenConsumer:
@@ -83,10 +91,11 @@ def open_consumer(settings: Settings, opened: OpenRepository) -> OpenConsumer:
     counts: Counts = Counter()
     source = Source(settings.kafka, opened.policy)
     dead_letters = DeadLetterTopic(settings.kafka)
+    native = NativeFormat(settings.consumer, ZoneInfo(opened.policy.timezone), counts, settings.inventory.level)
     consumer = Consumer(
         source,
-        Applier(opened.studies, counts),
-        NativeFormat(settings.consumer, ZoneInfo(opened.policy.timezone), counts),
+        Applier(opened.studies, opened.patients, counts),
+        Intake(opened.policy.name, native, settings.consumer, counts),
         dead_letters,
         opened.repository,
         settings.consumer,

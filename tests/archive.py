@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC
 from itertools import cycle
 from pathlib import Path
@@ -20,7 +21,7 @@ from consumers.formats.native import NativeFormat
 from state.attributes import SOP_CLASS_UID, Attribute, Level, recordable
 from state.chain import Lease
 from state.connection import Connection
-from state.policy import RedisPolicy
+from state.patients import Patients
 from state.repository import Progress, Repository
 from state.studies import Studies
 from state.values import Item, Value
@@ -48,14 +49,14 @@ class Archive:
     def __init__(self, url: str, name: str, settings: Settings) -> None:
         self.inventory = settings.inventory
         self.counts: Counts = Counter()
-        self.connection = Connection(RedisPolicy(url, "", "", 5.0))
+        self.connection = Connection(replace(settings.redis, url=url))
         self.repository = Repository(self.connection, name)
         self.repository.claim(settings.state.shards, settings.inventory.level)
         self.repository.set_topics({"topic": ("topic", 1)})
         self.studies = Studies(self.connection, name, settings.state.shards)
         self.chain = settings.chain
         self._format = NativeFormat(settings.consumer, UTC, self.counts)
-        self._applier = Applier(self.studies, self.counts)
+        self._applier = Applier(self.studies, Patients(self.connection, name, settings.state.shards), self.counts)
         self._offset = self._applier.assign(PARTITION)
         self._lease = Lease(self.connection, name, 30)
 

@@ -24,6 +24,7 @@ from consumers.apply import Applier, Decoded
 from consumers.counts import Counts
 from consumers.dead_letters import DeadLetterTopic
 from consumers.formats.native import NativeFormat
+from consumers.intake import Intake
 from consumers.loop import Clock, Consumer
 from consumers.publish import event_key
 from consumers.source import Source
@@ -33,6 +34,7 @@ from state.repository import Progress, partition_field
 from stocktake.settings import Settings, load
 from stocktake.wiring import OpenRepository, open_producer, open_repository
 from tests.oracle.events import Json
+from tests.servers.redis_server import open_client
 from writers.manifest import Manifest
 from writers.produce import Producer
 
@@ -119,11 +121,13 @@ class Deployment:
         self.folder = self.settings.inventory.dir / repository
         self.clock = TestClock(0)
         self.opened: OpenRepository = open_repository(self.settings, None)
+        self._client = open_client(self.settings.redis)
         self._also_open: list[OpenRepository] = []
 
     def close(self) -> None:
         for opened in (self.opened, *self._also_open):
             opened.close()
+        self._client.close()
 
     # --- events ------------------------------------------------------------------------------------------------
 
@@ -187,10 +191,11 @@ class Deployment:
                 source = Source(self.settings.kafka, opened.policy)
                 letters = DeadLetterTopic(self.settings.kafka)
                 try:
+                    native = NativeFormat(self.settings.consumer, ZoneInfo(opened.policy.timezone), running.counts)
                     consumer = Consumer(
                         source,
-                        Applier(opened.studies, running.counts),
-                        NativeFormat(self.settings.consumer, ZoneInfo(opened.policy.timezone), running.counts),
+                        Applier(opened.studies, opened.patients, running.counts),
+                        Intake(opened.policy.name, native, self.settings.consumer, running.counts),
                         letters,
                         opened.repository,
                         self.settings.consumer,
@@ -221,7 +226,7 @@ class Deployment:
     def apply(self, events: Sequence[tuple[Json, int]], first_offset: int = 0) -> int:
         """Apply events as one batch of one partition and publish the progress; the next offset."""
         counts: Counts = Counter()
-        applier = Applier(self.opened.studies, counts)
+        applier = Applier(self.opened.studies, self.opened.patients, counts)
         decoder = NativeFormat(self.settings.consumer, ZoneInfo("UTC"), counts)
         partition = partition_field("by-hand", 0)
         applier.assign(partition)
@@ -272,7 +277,7 @@ class Deployment:
 
     @property
     def redis(self) -> Redis:
-        return self.opened.connection.client
+        return self._client
 
     @property
     def keys(self) -> RepositoryKeys:

@@ -215,7 +215,7 @@ def study_records(draw: st.DrawFn) -> StudyRecord:
 
     record = StudyRecord(
         draw(_short_uids),
-        update_time=draw(_moments),
+        own_time=max(1, draw(_moments)),  # 0 is none
         attributes=draw(flat_items(recordable(Level.STUDY))),
         tombstone=tombstone(),
         expected_series=draw(st.one_of(st.none(), st.integers(0, 4))),

@@ -20,12 +20,12 @@ One that dies after 8 leaves a whole file: the next one finishes from 9. Nobody 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from datetime import tzinfo
 from itertools import groupby
 from time import monotonic
-from typing import Final
+from typing import Final, TypeAlias
 
 from pydicom.dataset import Dataset
 
@@ -45,6 +45,7 @@ from writers.records import Records, read_revs, write_records
 
 log = logging.getLogger(__name__)
 
+Applied: TypeAlias = "Mapping[str, int]"  # last offsets by partition
 _ATTEMPTS: Final = 3  # to read a slice whose shards lose writes
 _SETTLE_PAGE: Final = 500
 _WAIT: Final = 30.0  # seconds for shards to reach what the watermark stands for
@@ -163,12 +164,12 @@ class Producer:
     def _produce(self, kind: str, *, force: bool) -> Manifest:
         head = self.recover()  # 1.
         step = self._step(kind, head)
-        content, status = self._watermark(head, force=force)  # 2.
+        content, status, applied = self._watermark(head, force=force)  # 2.
         plan = self._plan(head, content)  # 3.
         self._in_hand = plan
         self._chain.write_plan(self._lease.token, asdict(plan), plan.cut)
-        begin = self._cut(plan.cut, head, content)  # 4.
-        records = self._read_whole_slice(plan, step, head, content, begin)  # 5., 6.
+        begin = self._cut(plan.cut, head, content, applied)  # 4.
+        records = self._read_whole_slice(plan, step, head, content, begin, applied)  # 5., 6.
         written, manifest = self._assemble(plan, step, head, content, status, begin, records)  # 7.
         self._lease.keep()
         self.folder.publish(written, manifest)  # 8.
@@ -176,13 +177,8 @@ class Producer:
         self._settle(plan)  # 11.
         self._forget(plan)  # 12.
         self._in_hand = None
-        log.info(
-            "published %s %s: sequence %d, %d records",
-            step.kind,
-            plan.sop_instance_uid,
-            plan.sequence,
-            manifest.own_records,
-        )
+        told = (step.kind, plan.sop_instance_uid, plan.sequence, manifest.own_records)
+        log.info("published %s %s: sequence %d, %d records", *told)
         return manifest
 
     def _step(self, kind: str, head: Manifest | None) -> tiers.Step:
@@ -193,22 +189,26 @@ class Producer:
             return tiers.rollup(members, self._policy.rollup_fanout)
         return tiers.next_step(members, self._policy.rollup_fanout)
 
-    def _watermark(self, head: Manifest | None, *, force: bool) -> tuple[int, str]:
-        """Content Date/Time (Tn, never before that of the head) and Inventory Completion Status."""
+    def _watermark(self, head: Manifest | None, *, force: bool) -> tuple[int, str, Applied]:
+        """Content Date/Time (Tn, never before that of the head), Inventory Completion Status, and what is applied.
+
+        That is by partition the last offset which every shard has applied, and which the cut needs; nothing if forced.
+        """
         before = 0 if head is None else head.watermark
         if force:
-            return max(self._connection.now(), before), terms.PARTIAL
+            return max(self._connection.now(), before), terms.PARTIAL, {}
         watermark = self._repository.watermark()
         if watermark.time is None:
             raise NoWatermark(f"repository {self._repository.name} has no watermark: {', '.join(watermark.missing)}")
-        behind = self._cuts.wait_for(watermark, _WAIT, self._keep_lease)
+        behind = self._cuts.wait_for(watermark.offsets, _WAIT, self._keep_lease)
         if behind:
             raise NoWatermark(
                 f"repository {self._repository.name}: shards have not applied what the watermark stands for in "
                 f"partition {', '.join(behind)}; is a consumer running?"
             )
         # After a forced cut the watermark may still lie before the head's: events up to that one may be missing.
-        return max(watermark.time, before), terms.COMPLETE if watermark.time >= before else terms.PARTIAL
+        status = terms.COMPLETE if watermark.time >= before else terms.PARTIAL
+        return max(watermark.time, before), status, watermark.offsets
 
     def _plan(self, head: Manifest | None, content: int) -> Plan:
         uid = new_uid(self._inventory.uid_root)
@@ -220,27 +220,38 @@ class Producer:
             file=self.folder.place(uid, to_datetime(content, self._zone)),
         )
 
-    def _cut(self, n: int, head: Manifest | None, content: int) -> int | None:
+    def _cut(self, n: int, head: Manifest | None, content: int, applied: Applied) -> int | None:
         """Take the cut; the chain's start, None if its beginning is open."""
         if self._policy.origin == "empty" or self._repository.is_whole():
-            self._cuts.take(n, None)
+            self._take(n, None, content, applied)
             return None
         if head is not None:
-            self._cuts.take(n, head.scope_begin)
+            self._take(n, head.scope_begin, content, applied)
             return head.scope_begin
         if self._policy.start is not None:
-            self._cuts.take(n, self._policy.start)
+            self._take(n, self._policy.start, content, applied)
             return self._policy.start
-        oldest = self._cuts.take(n, None)
+        oldest = self._take(n, None, content, applied)
         start = content if oldest is None else min(oldest, content)
         # What was applied since with an older time belongs to n + 1 and counts as updated at the start.
         self._cuts.set_start(start)
         return start
 
+    def _take(self, n: int, start: int | None, content: int, applied: Applied) -> int | None:
+        """Take the cut in every shard, also in those that have to get back what they lost; the oldest update time."""
+        for _ in range(_ATTEMPTS):
+            taken = self._cuts.take(n, start, content, applied)
+            if not taken.behind:
+                return taken.oldest
+            log.warning("%d shards lost writes while cut %d was taken; waiting for them", len(taken.behind), n)
+            if self._cuts.wait_for(applied, _WAIT, self._keep_lease):
+                break
+        raise LostWrites(f"repository {self._repository.name}: shards lost writes from before cut {n}")
+
     # --- steps 5 and 6 -----------------------------------------------------------------------------------------
 
     def _read_whole_slice(
-        self, plan: Plan, step: tiers.Step, head: Manifest | None, content: int, begin: int | None
+        self, plan: Plan, step: tiers.Step, head: Manifest | None, content: int, begin: int | None, applied: Applied
     ) -> Records:
         for _ in range(_ATTEMPTS):
             records = self._read_slice(plan, step, head, content)
@@ -248,9 +259,7 @@ class Producer:
             if not lost:
                 return records
             log.warning("%d shards lost writes from before cut %d; reading the slice again", len(lost), plan.cut)
-            if self._cuts.wait_for(self._repository.watermark(), _WAIT, self._keep_lease):
-                break
-            self._cuts.take(plan.cut, begin)
+            self._take(plan.cut, begin, content, applied)
         raise LostWrites(f"repository {self._repository.name}: shards lost writes from before cut {plan.cut}")
 
     def _read_slice(self, plan: Plan, step: tiers.Step, head: Manifest | None, content: int) -> Records:
@@ -365,8 +374,10 @@ class Producer:
         if plan is None or (left is not None and left["sop_instance_uid"] == plan.sop_instance_uid):
             return  # the next writer finishes it, or removes it
         self.folder.discard_partial(plan.sop_instance_uid)
-        head = self._chain.head()
-        if head is None or not may_hold(Manifest.from_json(head), plan):
+        # A Redis that lost its tail may have forgotten the head; head.json has not.
+        in_redis, on_disk = self._chain.head(), self.folder.head()
+        heads = [Manifest.from_json(in_redis)] if in_redis is not None else []
+        if not any(may_hold(head, plan) for head in [*heads, *([on_disk] if on_disk is not None else [])]):
             self.folder.remove(plan.file)
 
     def _settle(self, plan: Plan) -> None:

@@ -63,7 +63,7 @@ class StudyItems:
     def encode(self, record: StudyRecord, item_inventory_datetime: int) -> bytes:
         """The Item of a whole record, as it was at ``item_inventory_datetime`` (UTC microseconds)."""
         values: dict[str, Value | bytes] = {
-            **record.attributes,
+            **record.shown_attributes,
             STUDY_INSTANCE_UID: record.study_instance_uid,
             ITEM_INVENTORY_DATETIME: to_dt(item_inventory_datetime),
             STUDY_UPDATE_DATETIME: to_dt(record.update_time),

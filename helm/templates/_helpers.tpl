@@ -113,3 +113,29 @@ env:
   {{- end }}
   {{- end }}
 {{- end -}}
+
+{{/* A probe of one repository's consumers: they are asked through the health files that they write. */}}
+{{- define "stocktake.probe" -}}
+exec:
+  command: ["stocktake", "health", {{ with .option }}{{ . | quote }}, {{ end }}"--repository", {{ .repository | quote }}]
+periodSeconds: {{ .period | default .root.Values.consumer.probePeriodSeconds | int64 }}
+timeoutSeconds: 10
+failureThreshold: {{ .failures }}
+{{- end -}}
+
+{{/* The mounts and the volumes of `secretFiles`; nothing without any. */}}
+{{- define "stocktake.secretMounts" -}}
+{{- range $number, $files := .Values.secretFiles }}
+- name: secret-files-{{ $number }}
+  mountPath: {{ $files.path | quote }}
+  readOnly: true
+{{- end }}
+{{- end -}}
+
+{{- define "stocktake.secretVolumes" -}}
+{{- range $number, $files := .Values.secretFiles }}
+- name: secret-files-{{ $number }}
+  secret:
+    secretName: {{ $files.name | quote }}
+{{- end }}
+{{- end -}}

@@ -1,67 +1,86 @@
 -- Applies a batch to one shard: all of it or nothing. State and Kafka offsets move together in one slot.
 --
--- KEYS  1 offsets   2 updated   3 changed   4 generation   5 start   6.. the study hashes, one for each study
--- ARGV  number of partitions P, then P times: field of offsets, expected last offset ("-1": none), new last offset
---       number of studies N, then N times: Study Instance UID, rev as read ("": none), new rev,
---         Study Update DateTime, number of fields F, then F times field and value, number of deleted fields D, then them
--- Reply {"applied", studies moved up to the chain's start}
+-- KEYS  1 offsets   2 updated   3 changed   4 generation   5 start   6 cut   7 anchors   8.. the study hashes
+-- ARGV  number of partitions P, then P times: field of offsets, expected last offset ("-1": none), new last offset,
+--         the anchor that has to be there ("": any)
+--       then for each study: Study Instance UID, rev as read ("": none), number of words W, then W words of HSET, which
+--         begin with rev, its new value, time, Study Update DateTime; number of deleted fields D, then them
+--         (W = 2: only the rev is renewed, so that whoever has read the study reads it again)
+-- Reply {"applied", studies moved up to the chain's start, studies updated before the latest cut}
 --       {"offset", index of the partition (from 0), offset found}   nothing was written
+--       {"anchor", index of the partition}                  what was left beside its offset is gone; nothing was written
 --       {"rev"}                                                     a study is not as read; nothing was written
 
-local at = 1
-local function take()
-  local value = ARGV[at]
-  at = at + 1
-  return value
-end
+local PAGE = 2000 -- words of one command; Lua's stack holds 8000
+local STUDIES = 8 -- the first of their keys
 
-local partitions = tonumber(take())
+local call, argv = redis.call, ARGV
+local partitions = tonumber(argv[1])
+local at = 2
 local offsets = {}
 for p = 1, partitions do
-  local field, expected, new = take(), take(), take()
-  local found = redis.call("HGET", KEYS[1], field) or "-1"
+  local field, expected, new, anchor = argv[at], argv[at + 1], argv[at + 2], argv[at + 3]
+  local found = call("HGET", KEYS[1], field) or "-1"
   if found ~= expected then
     return {"offset", p - 1, tonumber(found)}
   end
+  if anchor ~= "" and call("HGET", KEYS[7], field) ~= anchor then
+    return {"anchor", p - 1}
+  end
   offsets[2 * p - 1] = field
   offsets[2 * p] = new
+  at = at + 4
 end
 
-local count = tonumber(take())
-local studies = {}
-for n = 1, count do
-  local study = {uid = take(), rev = take(), new = take(), time = tonumber(take())}
-  local fields = tonumber(take())
-  study.set_from, study.set_to = at, at + 2 * fields - 1
-  at = at + 2 * fields
-  local deleted = tonumber(take())
-  study.del_from, study.del_to = at, at + deleted - 1
-  at = at + deleted
-  if (redis.call("HGET", KEYS[5 + n], "rev") or "") ~= study.rev then
+local first = at
+for k = STUDIES, #KEYS do
+  local rev, words = argv[at + 1], tonumber(argv[at + 2])
+  if (call("HGET", KEYS[k], "rev") or "") ~= rev then
     return {"rev"}
   end
-  studies[n] = study
+  at = at + 3 + words
+  at = at + 1 + tonumber(argv[at])
 end
 
-local generation = redis.call("GET", KEYS[4]) or "1"
-local start = redis.call("GET", KEYS[5])
-local moved = 0
-for n = 1, count do
-  local study, key = studies[n], KEYS[5 + n]
-  local time = study.time
-  if start and time < tonumber(start) then
-    time = tonumber(start)
-    moved = moved + 1
+local generation = call("GET", KEYS[4]) or "1"
+local start = call("GET", KEYS[5])
+start = start and tonumber(start)
+local cut = tonumber(call("GET", KEYS[6]) or "0")
+local moved, late, listed = 0, 0, 0
+local updated, changed = {}, {}
+at = first
+for k = STUDIES, #KEYS do
+  local uid, words = argv[at], tonumber(argv[at + 2])
+  local from = at + 3
+  at = from + words
+  if words > 2 then
+    local text = argv[from + 3]
+    local time = tonumber(text)
+    if time <= cut then
+      late = late + 1
+    end
+    if start and time < start then
+      text = string.format("%.0f", start)
+      argv[from + 3] = text
+      moved = moved + 1
+    end
+    updated[listed + 1], updated[listed + 2] = text, uid
+    changed[listed + 1], changed[listed + 2] = generation, uid
+    listed = listed + 2
   end
-  local text = string.format("%.0f", time)
-  redis.call("HSET", key, "rev", study.new, "time", text, unpack(ARGV, study.set_from, study.set_to))
-  if study.del_to >= study.del_from then
-    redis.call("HDEL", key, unpack(ARGV, study.del_from, study.del_to))
+  call("HSET", KEYS[k], unpack(argv, from, at - 1))
+  local deleted = tonumber(argv[at])
+  if deleted > 0 then
+    call("HDEL", KEYS[k], unpack(argv, at + 1, at + deleted))
   end
-  redis.call("ZADD", KEYS[2], text, study.uid)
-  redis.call("ZADD", KEYS[3], "NX", generation, study.uid)
+  at = at + 1 + deleted
+end
+for page = 1, listed, PAGE do
+  local last = math.min(page + PAGE - 1, listed)
+  call("ZADD", KEYS[2], unpack(updated, page, last))
+  call("ZADD", KEYS[3], "NX", unpack(changed, page, last))
 end
 if partitions > 0 then
-  redis.call("HSET", KEYS[1], unpack(offsets))
+  call("HSET", KEYS[1], unpack(offsets))
 end
-return {"applied", moved}
+return {"applied", moved, late}

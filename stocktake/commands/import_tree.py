@@ -46,7 +46,7 @@ def run(args: argparse.Namespace, settings: Settings) -> Exit:
                 raise CommandError(Exit.BAD_INPUT, str(error)) from None
         opened = open_repository(settings, args.repository)
         try:
-            importer = Importer(opened.studies, settings.inventory.level)
+            importer = Importer(opened.studies, opened.patients, settings.inventory.level)
             nothing_left_out = _import(importer, source, step)
             if source.whole and nothing_left_out:
                 opened.repository.set_whole()

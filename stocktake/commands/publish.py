@@ -82,7 +82,7 @@ def run(args: argparse.Namespace, settings: Settings) -> Exit:
                 unreadable += 1
                 print(f"{found.where}: {found.reason}", file=sys.stderr)
     except PublishError as error:
-        raise CommandError(Exit.UNREACHABLE, f"{error}; check kafka.bootstrap_servers and the topic") from error
+        raise CommandError(Exit.UNREACHABLE, str(error)) from error
     print(orjson.dumps({"published": publisher.sent, "unreadable": unreadable, "topic": topic}).decode())
     return Exit.BAD_INPUT if unreadable else Exit.DONE
 

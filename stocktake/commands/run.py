@@ -13,7 +13,8 @@ from typing import Final
 from stocktake.embedded import EmbeddedServers
 from stocktake.exits import CommandError, Exit
 from stocktake.http_service import serve
-from stocktake.roles import CONFIG, Roles, consume, use_embedded, write
+from stocktake.members import announce
+from stocktake.roles import CONFIG, Roles, start_consumers, use_embedded, write
 from stocktake.settings import Settings
 from stocktake.signals import stop_on_signals
 
@@ -54,13 +55,11 @@ def run(args: argparse.Namespace, settings: Settings) -> Exit:
 
 
 def _run_roles(settings: Settings, repository: str | None, stop: Flag) -> None:
-    names = (
-        [one.name for one in settings.repositories] if repository is None else [settings.repository(repository).name]
-    )
+    names = settings.names(repository)
+    announce(settings, names, 1)
     roles = Roles(stop)
     roles.start("serve", partial(serve, settings, names, stop))
+    start_consumers(roles, settings, names, stop)
     for name in names:
-        roles.start(f"consume-{name}", partial(consume, settings, name, stop))
         roles.start(f"write-{name}", partial(write, settings, name, stop))
-    stop.wait()
-    roles.join()
+    roles.join(settings.consumer.shutdown_timeout)

@@ -1,150 +1,146 @@
-"""The event path, measured: polling alone, polling and decoding JSON, and the whole path into the state."""
+"""Messages as an archive sends them, from numbers: store events of instances and of whole studies, about 1.2 KB each.
+
+The same arguments give the same messages. Studies differ in patient, identifiers, descriptions and times, as an
+archive's do; each patient has two or three.
+"""
 
 from __future__ import annotations
 
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from threading import Event as Flag
-from typing import Any
-from zoneinfo import ZoneInfo
+from collections.abc import Iterator
+from typing import Any, Final
 
 import orjson
-from kafka import KafkaConsumer, TopicPartition
 
-from consumers.apply import Applier
-from consumers.dead_letters import DeadLetterTopic
-from consumers.formats.native import NativeFormat
-from consumers.loop import Consumer
-from consumers.policy import RepositoryPolicy
-from consumers.publish import Publisher
-from consumers.source import Source
-from state.connection import Connection
-from state.repository import Repository
-from state.studies import Studies
-from stocktake.settings import Settings
-from stocktake.wiring import system_clock
+from state.times import MICROSECONDS, parse_time, to_datetime, to_iso
+from tests.benchmarks.uids import Uid, vendor
 
-_INSTANCES = 100
-_INTERLEAVED = 20
-_PARTITIONS = 4
+Message = tuple[bytes, bytes]  # a Kafka record's key and value
+Dataset = dict[str, Any]
 
+INSTANCES: Final = 100  # of a study
+INTERLEAVED: Final = 20  # studies that an archive receives at the same time
+SERIES_LENGTH: Final = 50
+_BEGIN: Final = parse_time("2026-01-01T06:00:00+00:00")  # past: a time ahead of its record would be replaced
+_BETWEEN_STUDIES: Final = 7 * MICROSECONDS
+_BETWEEN_INSTANCES: Final = 40_000
 
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """Events and the seconds they took."""
-
-    name: str
-    events: int
-    seconds: float
-
-    @property
-    def per_second(self) -> float:
-        return self.events / self.seconds
+_FAMILIES: Final = ("Schmidt", "Müller", "Smith", "O'Brien", "Nguyen", "Lefèvre", "Łukasiewicz", "Garçon", "Rossi")
+_GIVENS: Final = ("Anna", "Jürgen", "Mary", "John", "Élodie", "Zoé", "Paweł", "Grace", "Max", "Käthe", "Noël")
+_REFERRING: Final = ("Weber^Petra^^Dr.", "House^Gregory", "Dupré^Chloé", "Rossi^Carla^^Dott.ssa")
+_STUDIES: Final = (
+    (("CT",), "CT abdomen and pelvis with contrast", "CTABDPELVC"),
+    (("CT", "SR"), "CT Thorax/Abdomen mit KM", "CTTHXABDC"),
+    (("MR",), "MRT Schädel nativ und mit KM", "MRHEADC"),
+    (("CT", "PT"), "PET/CT FDG whole body", "PETCTWB"),
+)
 
 
-def instance_events(count: int) -> Iterator[tuple[bytes, bytes]]:
-    """Instance-level store events of about 1.2 KB, 100 instances a study, 20 studies interleaved: key and value."""
-    for number in range(count):
-        block, within = divmod(number, _INTERLEAVED * _INSTANCES)
-        instance, lane = divmod(within, _INTERLEAVED)
-        study = f"1.2.826.0.1.3680043.8.498.{10_000_000 + block * _INTERLEAVED + lane}.20261121101500"
-        yield study.encode(), orjson.dumps(_event(study, instance))
+def instance_events(
+    studies: int,
+    instances: int = INSTANCES,
+    *,
+    first: int = 0,
+    series_length: int = SERIES_LENGTH,
+    uid: Uid = vendor,
+) -> Iterator[Message]:
+    """A store of every instance of studies ``first``, ``first + 1``, ...
+
+    :data:`INTERLEAVED` studies come at the same time, in turn.
+    """
+    for begin in range(first, first + studies, INTERLEAVED):
+        lanes = range(begin, min(begin + INTERLEAVED, first + studies))
+        of_study = {study: _patient(study) | _study(study) for study in lanes}
+        for instance in range(instances):
+            for study in lanes:
+                dataset = of_study[study] | _instance(
+                    study, instance // series_length + 1, instance % series_length + 1, uid
+                )
+                yield _message("INSTANCE", _time(study) + instance * _BETWEEN_INSTANCES, dataset)
 
 
-def _event(study: str, instance: int) -> dict[str, Any]:
-    series = f"{study}.{instance // 50 + 1}"
-    values = {
-        "00080016": ("UI", "1.2.840.10008.5.1.4.1.1.2"),
-        "00080018": ("UI", f"{series}.{instance}"),
-        "00080020": ("DA", "20261121"),
-        "00080030": ("TM", "101500"),
-        "00080050": ("SH", f"A{study[-22:-14]}"),
-        "00080060": ("CS", "CT"),
-        "00080090": ("PN", {"Alphabetic": "Referrer^Rita"}),
-        "0008103E": ("LO", "Axial 1.0 mm"),
-        "00081030": ("LO", "CT of the abdomen with contrast"),
-        "00100010": ("PN", {"Alphabetic": f"Patient^{study[-20:-14]}"}),
-        "00100020": ("LO", f"P{study[-22:-14]}"),
-        "00100021": ("LO", "HOSPITAL"),
-        "00100030": ("DA", "19700101"),
-        "00100040": ("CS", "F"),
-        "0020000D": ("UI", study),
-        "0020000E": ("UI", series),
-        "00200010": ("SH", "1"),
-        "00200011": ("IS", instance // 50 + 1),
-        "00200013": ("IS", instance + 1),
-        "00280010": ("US", 512),
-        "00280011": ("US", 512),
-        "00280100": ("US", 16),
-    }
+def study_events(studies: int, *, first: int = 0, uid: Uid = vendor) -> Iterator[Message]:
+    """One store of each study ``first``, ``first + 1``, ..., with what QIDO-RS returns for a study (PS3.18 10.6.3)."""
+    for study in range(first, first + studies):
+        study_uid = uid(study, 0, 0)
+        modalities, description, procedure = _kind(study)
+        dataset = (
+            _patient(study)
+            | _study(study)
+            | {
+                "00080056": _element("CS", "ONLINE"),
+                "00080061": _element("CS", *modalities),
+                "00081032": {"vr": "SQ", "Value": [_code(procedure, "99RIS", description)]},
+                "00081190": _element("UR", f"https://pacs.example.org/dicom-web/studies/{study_uid}"),
+                "0020000D": _element("UI", study_uid),
+                "00201206": _element("IS", 1 + study % 9),
+                "00201208": _element("IS", 2 + study * 37 % 900),
+            }
+        )
+        yield _message("STUDY", _time(study), dataset)
+
+
+def _message(level: str, time: int, dataset: Dataset) -> Message:
+    name = f"{dataset['00080050']['Value'][0]}-{time}"
+    event = {"id": name, "action": "store", "level": level, "time": to_iso(time), "dataset": dataset}
+    return dataset["0020000D"]["Value"][0].encode("ascii"), orjson.dumps(event)
+
+
+def _time(study: int) -> int:
+    return _BEGIN + study * _BETWEEN_STUDIES
+
+
+def _kind(study: int) -> tuple[tuple[str, ...], str, str]:
+    return _STUDIES[study % len(_STUDIES)]
+
+
+def _patient(study: int) -> Dataset:
+    number = study * 2 // 5
+    birth = f"{1930 + number % 90}{1 + number % 12:02}{1 + number % 28:02}"
+    family, given = _FAMILIES[number % len(_FAMILIES)], _GIVENS[number % len(_GIVENS)]
     return {
-        "id": f"{series}.{instance}",
-        "action": "store",
-        "level": "INSTANCE",
-        "time": f"2026-11-21T10:15:00.{instance:06d}+00:00",
-        "dataset": {tag: {"vr": vr, "Value": [value]} for tag, (vr, value) in values.items()},
+        "00100010": _element("PN", {"Alphabetic": f"{family}^{given}"}),
+        "00100020": _element("LO", f"P{number:08}"),
+        "00100021": _element("LO", "HOSPITAL_NORTH"),
+        "00100030": _element("DA", birth),
+        "00100040": _element("CS", "FM"[number % 2]),
     }
 
 
-def fill(settings: Settings, topic: str, count: int) -> None:
-    """Publish the events."""
-    with Publisher(settings.kafka, topic) as publisher:
-        for key, value in instance_events(count):
-            publisher.send(key, value)
+def _study(study: int) -> Dataset:
+    begun = to_datetime(_time(study))
+    return {
+        "00080020": _element("DA", begun.strftime("%Y%m%d")),
+        "00080030": _element("TM", begun.strftime("%H%M%S")),
+        "00080050": _element("SH", f"A{study:09}"),
+        "00080090": _element("PN", {"Alphabetic": _REFERRING[study % len(_REFERRING)]}),
+        "00081030": _element("LO", _kind(study)[1]),
+        "00200010": _element("SH", f"S{study:09}"),
+    }
 
 
-def poll_only(settings: Settings, topic: str, count: int, each: Callable[[bytes], Any] | None = None) -> Rate:
-    """kafka-python alone, or with something done to each value."""
-    consumer = KafkaConsumer(
-        bootstrap_servers=list(settings.kafka.bootstrap_servers),
-        max_poll_records=settings.kafka.max_poll_records,
-        max_partition_fetch_bytes=16 * 1024 * 1024,
-        enable_auto_commit=False,
-        metrics_enabled=False,
-    )
-    try:
-        partitions = [TopicPartition(topic, number) for number in range(_PARTITIONS)]
-        consumer.assign(partitions)
-        for partition in partitions:
-            consumer.seek(partition, 0)
-        begun = time.perf_counter()
-        done = 0
-        while done < count:
-            for records in consumer.poll(500).values():
-                done += len(records)
-                if each is not None:
-                    for record in records:
-                        each(record.value)
-        seconds = time.perf_counter() - begun
-    finally:
-        consumer.close()
-    return Rate("poll" if each is None else "poll and decode", count, seconds)
+def _instance(study: int, series: int, number: int, uid: Uid) -> Dataset:
+    return {
+        "00080016": _element("UI", "1.2.840.10008.5.1.4.1.1.2"),
+        "00080018": _element("UI", uid(study, series, number)),
+        "00080060": _element("CS", "CT"),
+        "0008103E": _element("LO", f"Axial {series}.0 mm"),
+        "0020000D": _element("UI", uid(study, 0, 0)),
+        "0020000E": _element("UI", uid(study, series, 0)),
+        "00200011": _element("IS", series),
+        "00200013": _element("IS", number),
+        "00280010": _element("US", 512),
+        "00280011": _element("US", 512),
+        "00280100": _element("US", 16),
+    }
 
 
-def whole_path(settings: Settings, topic: str, count: int) -> Rate:
-    """The consumer as it runs, from an empty state to all applied."""
-    name = "bench"
-    policy = RepositoryPolicy(name, (topic,), "native", "UTC")
-    connection = Connection(settings.redis)
-    repository = Repository(connection, name)
-    studies = Studies(connection, name, settings.state.shards)
-    counts: Counter[Any] = Counter()
-    source = Source(settings.kafka, policy)
-    letters = DeadLetterTopic(settings.kafka)
-    native = NativeFormat(settings.consumer, ZoneInfo("UTC"), counts)
-    consumer = Consumer(
-        source, Applier(studies, counts), native, letters, repository, settings.consumer, counts, system_clock()
-    )
-    try:
-        begun = time.perf_counter()
-        consumer.run(Flag(), until_caught_up=True)
-        seconds = time.perf_counter() - begun
-    finally:
-        source.close(5)
-        letters.close()
-        connection.close()
-    if counts["events_store"] != count:
-        raise RuntimeError(f"{counts['events_store']} events applied, not {count}")
-    return Rate("the whole path", count, seconds)
+def _element(vr: str, *values: Any) -> dict[str, Any]:
+    return {"vr": vr, "Value": list(values)}
+
+
+def _code(value: str, scheme: str, meaning: str) -> Dataset:
+    return {
+        "00080100": _element("SH", value),
+        "00080102": _element("SH", scheme),
+        "00080104": _element("LO", meaning),
+    }

@@ -40,7 +40,6 @@ NEEDS_STATE: Final = (
 NEEDS_KAFKA: Final = (
     ("publish", "events.ndjson"),
     ("consume", "--until-caught-up"),
-    ("status",),
     ("reset", "--to", "earliest"),
 )
 ANY: Final = (("consume", "--until-caught-up"), ("write", "--once"), ("status",))  # a role each
@@ -185,6 +184,7 @@ def test_the_version_is_told_on_stdout(tmp_path: Path) -> None:
         [],
         ["nonsense"],
         ["consume", "--nonsense"],
+        ["consume", "--workers", "0"],
         ["publish"],
         ["publish", "--partitions", "0", "x"],
         ["resolve", "x.dcm", "--columns", "Nonsense"],
@@ -252,7 +252,7 @@ def test_a_repository_that_is_not_configured_is_told_with_those_that_are(
 
 
 def test_several_repositories_ask_for_one(command_line: CommandLine, repository: str) -> None:
-    error = command_line.fails("status", code=Exit.USAGE, REPOSITORIES__ZULU__TOPICS="others")
+    error = command_line.fails("reset", "--to", "earliest", code=Exit.USAGE, REPOSITORIES__ZULU__TOPICS="others")
     assert error == f"several repositories are configured; name one with --repository: {repository}, zulu"
 
 
@@ -270,6 +270,25 @@ def test_an_unreachable_kafka_is_named(command_line: CommandLine, closed_port: i
     error = command_line.fails(*command, code=Exit.UNREACHABLE)
     assert f"127.0.0.1:{closed_port}" in error
     assert "kafka" in error.lower()
+
+
+def test_the_status_without_kafka_tells_what_the_state_knows(command_line: CommandLine, repository: str) -> None:
+    ended = command_line.run("status")
+    assert (ended.returncode, ended.stderr) == (Exit.DONE, "")
+    assert "studies      0" in ended.stdout
+    assert "lag          not known: Kafka at 127.0.0.1:" in ended.stdout
+    found = orjson.loads(command_line.run("status", "--json").stdout)
+    assert (found["repository"], found["studies"], found["lag"]) == (repository, 0, None)
+    assert found["lag_unknown"].startswith("Kafka at 127.0.0.1:")
+
+
+def test_the_status_is_of_every_repository_unless_one_is_named(command_line: CommandLine, repository: str) -> None:
+    several = {"REPOSITORIES__ZULU__TOPICS": "others"}
+    lines = command_line.run("status", "--json", **several).stdout.splitlines()
+    assert [orjson.loads(line)["repository"] for line in lines] == [repository, "zulu"]
+    assert "repository   zulu" in command_line.run("status", **several).stdout
+    [line] = command_line.run("status", "--json", "--repository", "zulu", **several).stdout.splitlines()
+    assert orjson.loads(line)["repository"] == "zulu"
 
 
 @pytest.mark.parametrize("command", ANY, ids=name_of)

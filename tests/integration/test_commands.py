@@ -20,11 +20,15 @@ import orjson
 import pytest
 
 from consumers.simulate import simulate
+from monitor.status import Status
+from state.errors import StateUnreachable
 from stocktake.cli import main
 from stocktake.embedded import free_ports, wait_until
 from stocktake.exits import Exit
 from stocktake.http_service import serve
+from stocktake.roles import consume
 from stocktake.settings import SettingsError, load
+from tests.prometheus_text import parse
 from tests.servers.kafka_broker import KafkaBroker
 
 _STUDIES = 12
@@ -129,13 +133,62 @@ def test_a_stand_alone_delta_holds_exactly_its_range_and_leaves_the_chain_alone(
 
 def test_a_deliberate_replay_ends_in_the_same_state(filled: Operator) -> None:
     before = filled.run("resolve", str(filled.folder), "--removed")
-    assert filled.json("reset", "--to", "earliest")["shards_lowered"] > 0
+    events = sum(partition["last_offset"] + 1 for partition in filled.json("status", "--json")["partitions"])
+    done = filled.json("reset", "--to", "earliest", "--yes")
+    assert done["shards_lowered"] > 0
+    assert done["messages"] == events == sum(partition["messages"] for partition in done["partitions"])
+    assert {partition["next_offset"] for partition in done["partitions"]} == {0}
+    again = filled.json("status", "--json")
+    assert again["lag"] == events
+    assert any("applied again from offset 0" in hold["why"] for hold in again["held_back_by"])
     filled.run("consume", "--until-caught-up")
     filled.run("baseline")
     after = filled.run("resolve", str(filled.folder), "--removed")
     assert _without_item_times(after) == _without_item_times(before)
     assert filled.json("reset", "--to", "2100-01-01T00:00:00Z")["shards_lowered"] == 0
     filled.run("reset", "--to", "yesterday", expect=Exit.USAGE)
+
+
+class Terminal(io.StringIO):
+    """A stdin where somebody sits."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_replay_is_told_first_and_not_begun_unless_somebody_agrees(
+    filled: Operator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["reset", "--to", "earliest"]) == Exit.USAGE
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "messages are read and applied again" in told.err
+    assert told.err.endswith("nothing was changed; where nobody can be asked, say --yes\n")
+    monkeypatch.setattr("sys.stdin", Terminal("\n"))
+    filled.run("reset", "--to", "earliest", expect=Exit.INTERRUPTED)
+    assert filled.json("status", "--json")["lag"] == 0
+    monkeypatch.setattr("sys.stdin", Terminal("y\n"))
+    assert filled.json("reset", "--to", "earliest")["messages"] > 0
+
+
+def test_a_running_consumer_goes_back_by_itself(filled: Operator) -> None:
+    settings, stop = load(None, os.environ), Flag()
+    before = filled.json("status", "--json")["counters"]["events_store"]
+    consumer = Thread(target=consume, args=(settings, filled.repository, stop))
+    consumer.start()
+    try:
+        assert wait_until(lambda: _counted(filled) == before, 30)  # it has joined; nothing is applied twice
+        assert filled.json("reset", "--to", "earliest", "--yes")["messages"] > 0
+        assert wait_until(lambda: _counted(filled) == 2 * before, 30)
+        assert filled.json("status", "--json")["lag"] == 0
+    finally:
+        stop.set()
+        consumer.join()
+
+
+def _counted(operator: Operator) -> int:
+    found: int = operator.json("status", "--json")["counters"]["events_store"]
+    return found
 
 
 def _without_item_times(ndjson: str) -> dict[str, Any]:
@@ -191,8 +244,26 @@ def test_the_service_tells_health_metrics_status_and_head(service: str, filled: 
     assert orjson.loads(_get(service + "/api/v1/repositories")[1]) == [name]
     assert orjson.loads(_get(f"{service}/api/v1/repositories/{name}")[1])["studies"] == _STUDIES
     assert orjson.loads(_get(f"{service}/api/v1/repositories/{name}/head")[1])["kind"] == "baseline"
-    assert f'stocktake_studies{{repository="{name}"}} {_STUDIES}' in _get(service + "/metrics")[1]
     assert _get(service + "/api/v1/repositories/nobody")[0] == 404
+
+
+def test_the_service_gives_metrics_with_the_lag_of_every_partition(service: str, filled: Operator) -> None:
+    of_this = ("repository", filled.repository)
+    values = parse(_get(service + "/metrics")[1]).values
+    assert values["stocktake_studies", (of_this,)] == _STUDIES
+    assert values["stocktake_head_sequence", (of_this,)] == 1
+    assert values["stocktake_batches_total", (of_this,)] > 0
+    assert wait_until(lambda: "\nstocktake_lag_messages{" in _get(service + "/metrics")[1], 20)
+    values = parse(_get(service + "/metrics")[1]).values
+    assert [value for (name, _), value in values.items() if name == "stocktake_lag_messages"] == [0] * 4
+
+
+def test_the_service_says_that_the_state_is_away(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: object) -> Status:
+        raise StateUnreachable("Redis at a secret place cannot be reached")
+
+    monkeypatch.setattr("stocktake.http_service.standing", away)
+    assert _get(service + "/metrics") == (503, '{"detail":"the state cannot be reached"}')
 
 
 def test_the_service_listens_on_loopback_only() -> None:

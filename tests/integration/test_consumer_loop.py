@@ -2,109 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pytest
 from kafka import TopicPartition
 
 from consumers.errors import BrokerUnreachable
+from consumers.health import check
 from consumers.simulate import simulate
 from consumers.source import Source
-from state.attributes import Level
 from state.repository import Progress
-from state.times import MICROSECONDS, to_iso
+from state.times import MICROSECONDS
+from stocktake.members import member_health_file
+from tests.feed import PARTITIONS, Feed, Program, ct, members, stocktake_consume
 from tests.harness import PATIENCE, Deployment, wait_for
-from tests.oracle.adversary import BEGIN, CT
-from tests.oracle.events import Json, moment
-from tests.oracle.journal import Journal
+from tests.oracle.adversary import BEGIN
 from tests.servers.kafka_broker import KafkaBroker
 from tests.servers.redis_server import RedisServer
-
-ROOT: Final = Path(__file__).parents[2]
-PARTITIONS: Final = 4
-
-
-@pytest.fixture
-def deploy(
-    tmp_path: Path, redis_url: str, repository: str, kafka_broker: KafkaBroker, make_topic: Callable[..., str]
-) -> Iterator[Callable[..., Deployment]]:
-    """Makes the test's deployment, with more settings if need be."""
-    made: list[Deployment] = []
-
-    def make(partitions: int = PARTITIONS, **given: str) -> Deployment:
-        topic = make_topic(partitions=partitions)
-        made.append(Deployment(tmp_path, redis_url, repository, kafka_broker.bootstrap_servers, topic, **given))
-        return made[-1]
-
-    yield make
-    for deployment in made:
-        deployment.close()
-
-
-class Feed:
-    """Events published to a deployment's topic, and the journal of them all."""
-
-    def __init__(self, deployment: Deployment) -> None:
-        self.deployment = deployment
-        self.journal = Journal(Level.INSTANCE)
-        self.ends: dict[int, int] = {}
-        self.events = 0
-        self._clock = BEGIN
-
-    def publish(self, events: list[Json]) -> None:
-        timed = []
-        for event in events:
-            self._clock = max(self._clock, moment(event["time"]) if "time" in event else 0)
-            timed.append((event, self._clock))
-        for (event, _), sent in zip(timed, self.deployment.publish(timed), strict=True):
-            self.journal.add(event, sent.timestamp, sent.partition, sent.offset)
-            self.ends[sent.partition] = max(sent.offset, self.ends.get(sent.partition, -1))
-        self.events += len(events)
-        self.deployment.clock.now = self._clock
-
-    def applied(self) -> bool:
-        """Whether every shard has applied everything published."""
-        wanted = {f"{self.deployment.topic_id}:{partition}".encode(): end for partition, end in self.ends.items()}
-        return all(
-            int(offsets.get(field, -1)) >= end for offsets in self.deployment.offsets() for field, end in wanted.items()
-        )
-
-    def wait(self) -> None:
-        wait_for(
-            lambda: self.deployment.redis.exists(self.deployment.keys.topics) == 1 and self.applied(), "all applied"
-        )
-
-    def check(self) -> None:
-        """An inventory made now shows what the events come to."""
-        manifest = self.deployment.produce("baseline", force=True)
-        self.journal.start = manifest.scope_begin
-        self.journal.check_present(self.deployment.path(manifest))
-
-
-def ct(study: int, instance: int, second: int) -> Json:
-    values = {"0020000D": f"1.2.{study}", "0020000E": f"1.2.{study}.1", "00080018": f"1.2.{study}.1.{instance}"}
-    dataset = {tag: {"vr": "UI", "Value": [uid]} for tag, uid in (values | {"00080016": CT}).items()}
-    return {"action": "store", "time": to_iso(BEGIN + second * MICROSECONDS), "dataset": dataset}
-
-
-@contextmanager
-def stocktake_consume(deployment: Deployment) -> Iterator[subprocess.Popen[bytes]]:
-    """The program itself, as the chart runs it."""
-    command = [sys.executable, "-m", "stocktake", "consume"]
-    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | deployment.environ)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
 
 # --- stopped and killed --------------------------------------------------------------------------------------------
 
@@ -114,8 +32,8 @@ def test_sigterm_ends_with_0_and_a_following_start_applies_nothing_twice(deploy:
     feed.publish([ct(number % 20, number, number) for number in range(500)])
     with stocktake_consume(deployment) as process:
         feed.wait()
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(PATIENCE) == 0
+        process.signal(signal.SIGTERM)
+        assert process.exit_code(PATIENCE) == 0
     counts = deployment.consume_all()
     assert counts["events_store"] == 0
     assert deployment.opened.repository.counters()["events_store"] == 500
@@ -129,8 +47,8 @@ def test_sigterm_in_the_middle_leaves_every_offset_where_the_next_start_goes_on(
     feed.publish(list(simulate(100, 3, max_instances=40)))
     with stocktake_consume(deployment) as process:
         wait_for(lambda: any(deployment.offsets()), "the first events applied")
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(PATIENCE) == 0
+        process.signal(signal.SIGTERM)
+        assert process.exit_code(PATIENCE) == 0
     deployment.consume_all()
     counters = deployment.opened.repository.counters()
     assert sum(counters[name] for name in ("events_store", "events_update", "events_delete")) == feed.events
@@ -240,7 +158,7 @@ def test_a_partition_whose_start_failed_is_started_when_the_broker_answers(
     met = fail_once(monkeypatch, lambda: True)
     with deployment.consuming():
         wait_for(lambda: bool(met), "the failure")
-        wait_for(lambda: deployment.redis.exists(deployment.keys.topics) == 1 and feed.applied(), "all applied", 15)
+        feed.wait(15)
         feed.check()
 
 
@@ -279,6 +197,96 @@ def test_a_killed_broker_that_comes_back_is_waited_for(
         feed.publish([ct(number % 20, number, number) for number in range(100, 200)])
         feed.wait()
         feed.check()
+
+
+# --- both ----------------------------------------------------------------------------------------------------------
+
+
+def test_redis_and_kafka_away_at_once_are_waited_for_and_each_is_said_once(
+    deploy: Callable[..., Deployment], redis_server: RedisServer, kafka_broker: KafkaBroker
+) -> None:
+    if not kafka_broker.durable:
+        pytest.skip("this broker keeps events in memory only")
+    feed = Feed(deployment := deploy(KAFKA__TIMEOUT="3s"))
+    with stocktake_consume(deployment) as program:
+        feed.publish([ct(number % 20, number, number) for number in range(100)])
+        feed.wait()
+        redis_server.kill()
+        program.logs("Redis at")
+        kafka_broker.kill()
+        program.logs("Kafka at")
+        redis_server.start()
+        kafka_broker.start()
+        program.logs("the servers answer again")
+        feed.publish([ct(number % 20, number, number) for number in range(100, 200)])
+        feed.wait()
+        feed.check()
+    assert program.log.count("waiting for it") == 2
+
+
+def test_the_group_keeps_a_consumer_whose_redis_is_away_for_longer_than_its_session(
+    deploy: Callable[..., Deployment], redis_server: RedisServer, tmp_path: Path
+) -> None:
+    health = tmp_path / "health"
+    feed = Feed(deployment := deploy(KAFKA__SESSION_TIMEOUT="2s", CONSUMER__HEALTH_FILE=str(health)))
+    file = member_health_file(health, deployment.name, 1)
+    with stocktake_consume(deployment) as program:
+        feed.publish([ct(number % 20, number, number) for number in range(100)])
+        feed.wait()
+        wait_for(lambda: check(file, time.time_ns() // 1000, 5.0) == [], "a healthy consumer")
+        before = members(deployment)
+        assert [len(held) for held in before.values()] == [PARTITIONS]
+        redis_server.kill()
+        away = time.monotonic()
+        program.logs("Redis at")
+        wait_for(lambda: check(file, time.time_ns() // 1000, 5.0) == ["not ready: waiting for redis"], "word of it")
+        wait_for(lambda: time.monotonic() - away > 4, "twice the session")
+        assert members(deployment) == before
+        redis_server.start()
+        feed.publish([ct(number % 20, number, number) for number in range(100, 200)])
+        feed.wait()
+        wait_for(lambda: check(file, time.time_ns() // 1000, 5.0) == [], "a healthy consumer")
+        assert members(deployment) == before
+        feed.check()
+
+
+# --- the end while a server is away --------------------------------------------------------------------------------
+
+
+def ends_in_time(program: Program) -> None:
+    """It ends in order within its 4 seconds; what it has to load of Python to end is not counted too closely."""
+    begun = time.monotonic()
+    program.signal(signal.SIGTERM)
+    assert program.exit_code(20.0) == 0, program.log
+    assert time.monotonic() - begun < 4.0 + 1.0
+
+
+def test_sigterm_while_redis_hangs_ends_within_the_shutdown_timeout(deploy: Callable[..., Deployment]) -> None:
+    feed = Feed(deployment := deploy(CONSUMER__SHUTDOWN_TIMEOUT="4s", REDIS__TIMEOUT="2s"))
+    feed.publish([ct(number % 20, number, number) for number in range(100)])
+    with stocktake_consume(deployment) as program:
+        feed.wait()
+        deployment.redis.client_pause(60_000, all=False)  # all that writes
+        try:
+            program.logs("waiting for it", patience=15)
+            ends_in_time(program)
+        finally:
+            deployment.redis.client_unpause()
+
+
+def test_sigterm_while_kafka_is_away_ends_within_the_shutdown_timeout(
+    deploy: Callable[..., Deployment], kafka_broker: KafkaBroker
+) -> None:
+    feed = Feed(deployment := deploy(CONSUMER__SHUTDOWN_TIMEOUT="4s"))
+    feed.publish([ct(number % 20, number, number) for number in range(100)])
+    with stocktake_consume(deployment) as program:
+        feed.wait()
+        kafka_broker.kill()
+        try:
+            program.logs("waiting for it", patience=15)
+            ends_in_time(program)
+        finally:
+            kafka_broker.start()
 
 
 # --- the watermark -------------------------------------------------------------------------------------------------

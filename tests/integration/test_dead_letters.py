@@ -17,7 +17,7 @@ from kafka import KafkaConsumer, TopicPartition
 
 from consumers.dead_letters import DeadLetterTopic
 from consumers.errors import BrokerUnreachable, DeadLetterLimit, TopicUnusable
-from consumers.events import BadEvent
+from consumers.events import BadEvent, Event
 from consumers.formats.native import NativeFormat
 from state.attributes import Level, recordable
 from state.studies import PartsWanted
@@ -264,4 +264,5 @@ def test_a_reason_for_removal_that_breaks_its_vr_is_emptied_or_refused() -> None
         [event] = decoder().decode(changed(action="delete", reason=reason), BEGIN + MICROSECONDS)
     except BadEvent:
         return
+    assert isinstance(event, Event)
     assert all("\\" not in str(value) and len(str(value)) <= 64 for value in event.reason.values())

@@ -34,8 +34,8 @@ from stocktake.embedded import EmbeddedServers, kafka_answers, redis_answers
 with EmbeddedServers.start(Path(sys.argv[1])) as servers:
     kafka_port = int(servers.bootstrap_servers.rpartition(":")[2])
     redis_port = int(servers.redis_url.rpartition(":")[2].partition("/")[0])
-    print(kafka_port, redis_port, flush=True)
     try:
+        print(kafka_port, redis_port, flush=True)  # from here on a Ctrl-C may come
         sys.stdin.read()
     except KeyboardInterrupt:
         print("alive" if kafka_answers(kafka_port) and redis_answers(redis_port) else "dead", flush=True)

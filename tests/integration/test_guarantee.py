@@ -19,10 +19,11 @@ import pytest
 import state.record
 import state.studies
 from consumers.publish import event_key
-from consumers.simulate import Mix, simulate
+from consumers.simulate import simulate
 from state.attributes import Level
 from state.times import MICROSECONDS, to_iso
 from tests.harness import Deployment, wait_for
+from tests.mix import EVERYTHING
 from tests.oracle.adversary import BEGIN, CT, Universe, random_events
 from tests.oracle.events import Json, moment
 from tests.oracle.journal import Journal, own_records
@@ -33,20 +34,6 @@ from writers.verify import verify
 PARTITIONS = 4
 CHUNK = 200  # events sent before the clock moves on
 INVENTORIES = 8  # taken while the events arrive
-
-EVERYTHING = Mix(
-    duplicates=0.03,
-    late=0.02,
-    study_stores=0.2,
-    series_stores=0.15,
-    study_updates=0.4,
-    series_updates=0.3,
-    merges=0.1,
-    instance_deletes=0.1,
-    series_deletes=0.1,
-    study_deletes=0.15,
-    restores=0.6,
-)
 
 
 @pytest.fixture
@@ -107,14 +94,10 @@ class Stream:
 
     def applied(self) -> bool:
         """Whether every shard has applied everything."""
-        last: defaultdict[int, int] = defaultdict(lambda: -1)
-        for entries in self.journal.entries.values():
-            for entry in entries:
-                last[entry.partition] = max(last[entry.partition], entry.offset)
         return all(
             int(offsets.get(field, -1)) >= offset
             for offsets in self.deployment.offsets()
-            for partition, offset in last.items()
+            for partition, offset in self.journal.last_offsets().items()
             for field in [f"{self.deployment.topic_id}:{partition}".encode()]
         )
 

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 import stocktake
+from stocktake.cli import parser
 from stocktake.settings import PREFIX, REPOSITORY_SETTINGS, SETTINGS, Settings, load
 from tests.servers.helm_tool import helm_binary
 
@@ -29,9 +30,10 @@ CI_FILES: Final = (
     "secrets-values.yaml",
     "service-account-values.yaml",
     "several-repositories-values.yaml",
+    "workers-values.yaml",
 )
 SECRETS: Final = {setting.variable: setting.name for setting in SETTINGS if setting.secret}
-STAND_IN: Final = "kept-in-the-cluster"
+STAND_IN: Final = "rediss://kept-in-the-cluster"  # whatever the secret is, it must be a URL where one is wanted
 
 
 @dataclass(frozen=True)
@@ -133,10 +135,10 @@ def test_one_file_renders_one_object_and_carries_its_kind_in_the_name(helm: Path
 def test_the_program_accepts_every_variable_of_every_container(chart: Rendered) -> None:
     for _, container in chart.containers():
         settings = chart.settings(container)
-        command, option, repository = container["args"]
-        assert (container["command"], option) == (["stocktake"], "--repository")
-        assert command in {"consume", "write"}
-        assert settings.repository(repository).name == repository
+        assert container["command"] == ["stocktake"]
+        args = parser().parse_args(container["args"])
+        assert args.command in {"consume", "write"}
+        assert settings.repository(args.repository).name == args.repository
 
 
 def test_every_setting_of_the_program_can_be_given(rendered: dict[str, Rendered]) -> None:
@@ -164,11 +166,41 @@ def test_each_repository_has_a_consumer_and_a_writer(rendered: dict[str, Rendere
     chart = rendered["several-repositories-values.yaml"]
     for component, command in (("consumer", "consume"), ("writer", "write")):
         containers = chart.deployment(component)["spec"]["template"]["spec"]["containers"]
-        assert [container["args"] for container in containers] == [
+        assert [container["args"][:3] for container in containers] == [
             [command, "--repository", "new-target"],
             [command, "--repository", "source"],
         ]
     assert chart.deployment("consumer")["spec"]["replicas"] == 3
+
+
+def consumers(chart: Rendered) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = chart.deployment("consumer")["spec"]["template"]["spec"]["containers"]
+    return found
+
+
+def test_a_consumer_container_runs_as_many_workers_as_asked_for(rendered: dict[str, Rendered]) -> None:
+    for name, workers in (("default-values.yaml", 1), ("workers-values.yaml", 4)):
+        for container in consumers(rendered[name]):
+            assert parser().parse_args(container["args"]).workers == workers
+
+
+def test_probes_ask_the_program_for_the_health_of_their_own_repository(rendered: dict[str, Rendered]) -> None:
+    chart = rendered["several-repositories-values.yaml"]
+    for container in consumers(chart):
+        assert str(chart.settings(container).consumer.health_file).startswith("/tmp/")  # noqa: S108 -- the emptyDir
+        for kind, ready in (("startupProbe", False), ("livenessProbe", False), ("readinessProbe", True)):
+            probe = container[kind]
+            program, *arguments = probe["exec"]["command"]
+            assert [program] == container["command"]
+            args = parser().parse_args(arguments)
+            assert (args.command, args.repository, args.ready) == ("health", container["name"], ready)
+            assert probe["periodSeconds"] == (5 if kind == "startupProbe" else 30)
+            assert probe["periodSeconds"] * probe["failureThreshold"] >= 30
+
+
+def test_without_a_health_file_there_are_no_probes(rendered: dict[str, Rendered]) -> None:
+    for container in consumers(rendered["workers-values.yaml"]):
+        assert not {"startupProbe", "livenessProbe", "readinessProbe"} & container.keys()
 
 
 def test_one_writer_runs_at_a_time(chart: Rendered) -> None:
@@ -179,12 +211,32 @@ def test_one_writer_runs_at_a_time(chart: Rendered) -> None:
 
 def test_the_volume_is_mounted_where_the_writer_writes(chart: Rendered) -> None:
     pod = chart.deployment("writer")["spec"]["template"]["spec"]
-    claims = {volume["name"]: volume["persistentVolumeClaim"] for volume in pod["volumes"] if volume["name"] != "tmp"}
+    claims = {
+        volume["name"]: volume["persistentVolumeClaim"]
+        for volume in pod["volumes"]
+        if "persistentVolumeClaim" in volume
+    }
     created = {claim["metadata"]["name"] for claim in chart.of_kind("PersistentVolumeClaim")}
     for container in pod["containers"]:
         mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
         claim = claims[mounts[str(chart.settings(container).inventory.dir)]]["claimName"]
         assert claim in (created or {"archive-inventories"})
+
+
+def test_files_that_settings_name_are_mounted_from_secrets_and_read_only(rendered: dict[str, Rendered]) -> None:
+    chart = rendered["all-settings-values.yaml"]
+    for pod, container in chart.containers():
+        secrets = {volume["name"] for volume in pod["volumes"] if "secret" in volume}
+        folders = {
+            Path(mount["mountPath"])
+            for mount in container["volumeMounts"]
+            if mount["name"] in secrets and mount["readOnly"] is True
+        }
+        settings = chart.settings(container)
+        kafka, redis = settings.kafka, settings.redis
+        for file in (kafka.ssl_ca_file, kafka.ssl_cert_file, kafka.ssl_key_file, redis.tls_ca_file, redis.tls_key_file):
+            assert file is not None
+            assert file.parent in folders
 
 
 def test_an_existing_claim_is_used_and_none_created(rendered: dict[str, Rendered]) -> None:
@@ -283,6 +335,8 @@ def test_changed_settings_replace_the_pods(rendered: dict[str, Rendered]) -> Non
     [
         ("replicaCount=3", "replicaCount"),
         ("consumer.replica=3", "replica"),
+        ("consumer.workers=0", "workers"),
+        ("consumer.probePeriodSeconds=1", "probePeriodSeconds"),
         ("settings.kafka.bootstrap_server=kafka:9092", "bootstrap_server"),
         ("settings.inventory.interval=often", "interval"),
         ("settings.inventory.dir=inventories", "dir"),

@@ -18,7 +18,7 @@ from consumers.apply import Applier, Decoded
 from consumers.formats.native import NativeFormat
 from consumers.simulate import simulate
 from state.attributes import Level
-from state.connection import Connection
+from state.connection import Connection, Meanwhile
 from state.errors import StateUnreachable
 from state.record import StudyRecord
 from state.repository import Progress, partition_field
@@ -151,7 +151,7 @@ def apply(state: OpenRepository, messages: Sequence[Mapping[str, object]], setti
     """Apply native events after those applied before."""
     counts: Counter[str] = Counter()
     decoder = NativeFormat(settings.consumer, ZoneInfo("UTC"), counts)  # type: ignore[arg-type]
-    applier = Applier(state.studies, counts)  # type: ignore[arg-type]
+    applier = Applier(state.studies, state.patients, counts)  # type: ignore[arg-type]
     field = partition_field("id", 0)
     first = applier.assign(field) + 1
     late = parse_time("20270101000000+0000")
@@ -293,11 +293,11 @@ class Unreliable(Studies):
 
     writes = 0
 
-    def write(self, batches):  # type: ignore[no-untyped-def]
+    def write(self, batches, meanwhile=None):  # type: ignore[no-untyped-def]
         self.writes += 1
         if self.writes == 3:
             raise StateUnreachable("gone")
-        return super().write(batches)
+        return super().write(batches, meanwhile)
 
 
 def test_an_import_that_was_interrupted_says_so_and_completes_when_run_again(
@@ -334,8 +334,8 @@ class Contended(Studies):
         self._state = state
         self._its_settings = settings
 
-    def read_parts(self, wanted: Mapping[str, PartsWanted]) -> dict[str, StudyRecord]:
-        found = super().read_parts(wanted)
+    def read_parts(self, wanted: Mapping[str, PartsWanted], meanwhile: Meanwhile = None) -> dict[str, StudyRecord]:
+        found = super().read_parts(wanted, meanwhile)
         event, self._event = self._event, None
         if event is not None:
             apply(self._state, [event], self._its_settings)
@@ -349,7 +349,7 @@ def test_a_consumer_that_writes_at_the_same_time_is_noticed(
     path = save_tree(tmp_path / "theirs", inventory("1.2.1", [study("1.5.1")]))
     with opened(settings) as state:
         studies = Contended(state.connection, state, settings, store("1.5.1", "1.5.1.1.9", time))
-        importer = Importer(studies, Level.INSTANCE)
+        importer = Importer(studies, state.patients, Level.INSTANCE)
         source = examine(load_tree(path), Level.INSTANCE, ZoneInfo("UTC"), partial=False, progress=lambda: None)
         assert importer.run(source, lambda: None)
     assert importer.counts.to_json() == ZERO | {"imported": 1 - left, "newer_in_state": left}

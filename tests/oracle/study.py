@@ -8,12 +8,14 @@ that is not later than the latest known changes nothing. A store at or after an 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from state.attributes import Level
 from state.values import Item
-from tests.oracle.events import Said, Told
+from tests.oracle.events import News, Said, Told
+from tests.oracle.patients import Overlay, Saying, lay_over
 
 State = dict[str, Any]
 
@@ -69,8 +71,11 @@ class Series:
 
 @dataclass
 class Study:
+    """``sayings`` is all that was said of the study itself and counts, from which its patient follows."""
+
     time: int = 0
     attributes: Item = field(default_factory=dict)
+    sayings: list[Saying] = field(default_factory=list)
     removal: Removal | None = None
     ended: LifeEnd | None = None
     announced_series: int | None = None
@@ -83,6 +88,8 @@ class Study:
         if _of_ended_life(told.time, self.ended):
             return
         for said in told.said:
+            whole = told.action == "store" and told.level is Level.STUDY
+            self.sayings.append(Saying(told.time, whole, said.attributes[Level.STUDY]))
             if told.action == "store":
                 self._store(told, said)
             elif told.action == "update":
@@ -151,23 +158,23 @@ class Study:
         if level is Level.STUDY:
             return
         before = self.instances.get(said.sop_uid)
-        if level is Level.INSTANCE and before is None and not said.attributes[level].get(_SOP_CLASS):
-            return
         # Only a store says in which series an instance is.
         series_uid = said.series_uid if before is None or level is Level.SERIES else before.series_uid
         series = self.series.setdefault(series_uid, Series())
         if _of_ended_life(told.time, series.ended):
             return
         series.newest = max(series.newest, told.time)
-        series.stored = True
         series.attributes |= said.attributes[Level.SERIES]
         if level is Level.SERIES:
+            series.stored = True
             return
         known = {} if before is None else before.attributes
         given = said.attributes[level]
         if known.get(_SOP_CLASS) and not given.get(_SOP_CLASS):
             given = {tag: value for tag, value in given.items() if tag != _SOP_CLASS}  # Type 1: it cannot become empty
-        self.instances[said.sop_uid] = Instance(series_uid, known | given, None if before is None else before.removal)
+        removal = None if before is None else before.removal
+        now = self.instances[said.sop_uid] = Instance(series_uid, known | given, removal)
+        series.stored = series.stored or now.known
 
     def _delete(self, told: Told, said: Said, newest: int) -> None:
         self.attributes |= said.attributes[Level.STUDY]
@@ -226,8 +233,21 @@ class Study:
         below = [self.removal_of_series(uid) for uid in self.series]  # those too of which only removals are known
         return max((one for one in below if one is not None), key=lambda one: one.time)
 
-    def effective(self, level: Level, start: int | None) -> State:
+    def effective(self, level: Level, start: int | None, news: Collection[News] = ()) -> State:
         """The study as an inventory of that level shows it, in a chain that begins at ``start``."""
+        return self.shown_with(lay_over(self.sayings, news), self.without_news(level), start)
+
+    def shown_with(self, overlay: Overlay, without_news: State, start: int | None) -> State:
+        """The same from its two parts: what is shown of its patient, and all else."""
+        time = max(self.time, overlay.time)
+        own = {tag: value for tag, value in self.attributes.items() if tag != _MODALITIES}
+        return without_news | {
+            "time": time if start is None else max(time, start),
+            "attributes": filled(own | overlay.attributes),
+        }
+
+    def without_news(self, level: Level) -> State:
+        """What is shown of it whatever is told of its patient."""
         series = self.known_series()
         removed_series = {uid: self.removal_of_series(uid) is not None for uid in series}
         live = [uid for uid, gone in removed_series.items() if not gone]
@@ -235,9 +255,7 @@ class Study:
         live_instances = [one for one in instances.values() if one.removal is None and one.series_uid in live]
         modalities = sorted({series[uid].modality for uid in live or series})
         state: State = {
-            "time": self.time if start is None else max(self.time, start),
             "removal": _shown(self.removal_of_study()),
-            "attributes": filled({tag: value for tag, value in self.attributes.items() if tag != _MODALITIES}),
             "modalities": "\\".join(modalities) if series else self.attributes.get(_MODALITIES, ""),
             "number of series": _text(len(live) if series else self.announced_series),
             "number of instances": _text(len(live_instances) if instances else self.announced_instances),

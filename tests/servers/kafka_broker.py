@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
@@ -17,6 +18,7 @@ from typing import Final
 from kafka import KafkaAdminClient
 
 from stocktake.embedded import HOST, ServerProcess, find_tansu, free_ports, kafka_answers, tansu_command
+from tests.servers.certificates import Certificates
 from tests.servers.processes import Container, Given, RealServer, docker_answers, in_ci, running
 
 VARIABLE: Final = "STOCKTAKE_TEST_KAFKA"
@@ -47,6 +49,9 @@ SETTINGS: Final = {
     "log.retention.ms": "-1",
 }
 
+_LISTENERS: Final = {"SECURE": "SASL_SSL", "CLEAR": "SASL_PLAINTEXT", "MUTUAL": "SSL"}
+_USERS: Final = ("stocktake", "guest")
+
 
 class NoApacheKafkaError(Exception):
     """Apache Kafka is not to be had on this machine; the text says why."""
@@ -71,6 +76,15 @@ class KafkaBroker(RealServer):
             admin.delete_topics(list(names))
 
 
+@dataclass(frozen=True, kw_only=True)
+class SecureKafka(KafkaBroker):
+    """A broker with a listener for each security protocol; that of ``ssl`` asks for a client's certificate."""
+
+    sasl_ssl: str
+    sasl_plaintext: str
+    ssl: str
+
+
 def run_kafka(folder: Path) -> AbstractContextManager[KafkaBroker]:
     """Find or start the broker for the time of a block; data and log of one that is started are below ``folder``.
 
@@ -89,6 +103,53 @@ def run_kafka(folder: Path) -> AbstractContextManager[KafkaBroker]:
             raise
         return _tansu(folder, str(error))
     return _apache_kafka(libraries, folder)
+
+
+@contextmanager
+def run_secure_kafka(folder: Path, certificates: Certificates, password: str) -> Iterator[SecureKafka]:
+    """Start an Apache Kafka of this machine that asks who comes, for the time of a block.
+
+    The users are ``stocktake``, who may do everything, and ``guest``, who may do nothing until it is told; both have
+    ``password``. Raises NoApacheKafkaError without Java, EmbeddedServerError if the broker does not start.
+    """
+    ports = dict(zip(("PLAINTEXT", "CONTROLLER", *_LISTENERS), free_ports(2 + len(_LISTENERS)), strict=True))
+    keystore = folder / "server.pem"
+    keystore.write_bytes(certificates.server.key.read_bytes() + certificates.server.certificate.read_bytes())
+    users = " ".join(f'user_{name}="{password}"' for name in _USERS)
+    settings = _settings(HOST, ports["PLAINTEXT"], ports["CONTROLLER"])
+    protocols = {"PLAINTEXT": "PLAINTEXT", "CONTROLLER": "PLAINTEXT"} | _LISTENERS
+    settings |= {
+        "listeners": ",".join(f"{name}://{HOST}:{port}" for name, port in ports.items()),
+        "advertised.listeners": ",".join(f"{name}://{HOST}:{ports[name]}" for name in ("PLAINTEXT", *_LISTENERS)),
+        "listener.security.protocol.map": ",".join(":".join(one) for one in protocols.items()),
+        "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512",
+        "ssl.keystore.type": "PEM",
+        "ssl.keystore.location": str(keystore),
+        "ssl.truststore.type": "PEM",
+        "ssl.truststore.location": str(certificates.authority),
+        "listener.name.mutual.ssl.client.auth": "required",
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users": "User:ANONYMOUS;User:stocktake;User:CN=Stocktake test client",
+    }
+    for listener in ("secure", "clear"):
+        modules = "org.apache.kafka.common.security"
+        jaas = {"plain": f"{modules}.plain.PlainLoginModule required {users};"}
+        jaas |= {f"scram-sha-{bits}": f"{modules}.scram.ScramLoginModule required;" for bits in (256, 512)}
+        for mechanism, module in jaas.items():
+            settings[f"listener.name.{listener}.{mechanism}.sasl.jaas.config"] = module
+    scram = [f"SCRAM-SHA-{bits}=[name={name},password={password}]" for bits in (256, 512) for name in _USERS]
+    formatting = [word for one in scram for word in ("--add-scram", one)]
+    with _jvm(kafka_libraries(), folder, settings, ports["PLAINTEXT"], *formatting) as broker:
+        yield SecureKafka(
+            bootstrap_servers=f"{HOST}:{ports['PLAINTEXT']}",
+            description=f"Apache Kafka {kafka_version()} (KRaft, Maven)",
+            durable=True,
+            ours=True,
+            process=broker,
+            sasl_ssl=f"{HOST}:{ports['SECURE']}",
+            sasl_plaintext=f"{HOST}:{ports['CLEAR']}",
+            ssl=f"{HOST}:{ports['MUTUAL']}",
+        )
 
 
 @contextmanager
@@ -129,24 +190,33 @@ def _docker() -> Iterator[KafkaBroker]:
 @contextmanager
 def _apache_kafka(libraries: Path, folder: Path) -> Iterator[KafkaBroker]:
     port, controller_port = free_ports(2)
+    with _jvm(libraries, folder, _settings(HOST, port, controller_port), port) as broker:
+        yield KafkaBroker(
+            bootstrap_servers=f"{HOST}:{port}",
+            description=f"Apache Kafka {kafka_version()} (KRaft, Maven)",
+            durable=True,
+            ours=True,
+            process=broker,
+        )
+
+
+@contextmanager
+def _jvm(
+    libraries: Path, folder: Path, settings: dict[str, str], port: int, *formatting: str
+) -> Iterator[ServerProcess]:
+    """Run Kafka's classes with these settings until the block ends; ``formatting`` is for its storage tool."""
     data, properties = folder / "data", folder / "server.properties"
-    settings = _settings(HOST, port, controller_port) | {"log.dirs": str(data)}
-    properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()), encoding="utf-8")
+    lines = (settings | {"log.dirs": str(data)}).items()
+    properties.write_text("".join(f"{name}={value}\n" for name, value in lines), encoding="utf-8")
     java = [_program("java"), "-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
     java += ["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{libraries}/*"]
-    storage = ["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(properties)]
+    storage = ["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(properties), *formatting]
     subprocess.run([*java, *storage], check=True, capture_output=True)
     command = [*java, "kafka.Kafka", str(properties)]
     broker = ServerProcess("Apache Kafka", command, folder / "kafka.log", lambda: kafka_answers(port))
     try:
         with running(broker):
-            yield KafkaBroker(
-                bootstrap_servers=f"{HOST}:{port}",
-                description=f"Apache Kafka {kafka_version()} (KRaft, Maven)",
-                durable=True,
-                ours=True,
-                process=broker,
-            )
+            yield broker
     finally:
         shutil.rmtree(data)  # the log stays for whoever looks into a failure
 
@@ -197,7 +267,10 @@ def kafka_libraries() -> Path:
     if libraries.exists():
         return libraries
     LIBRARIES.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=LIBRARIES) as partial:
+    with open(LIBRARIES / "lock", "w") as lock, tempfile.TemporaryDirectory(dir=LIBRARIES) as partial:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # until the file is closed; Maven's own folder is not made for two at once
+        if libraries.exists():
+            return libraries
         jars = Path(partial) / "jars"
         goal = ["dependency:copy-dependencies", f"-DoutputDirectory={jars}", "-DincludeScope=runtime"]
         command = [_program("mvn"), "-q", "-B", "-f", str(POM), *goal]
@@ -207,9 +280,7 @@ def kafka_libraries() -> Path:
             raise NoApacheKafkaError(f"Maven did not end within {MAVEN_DEADLINE:g} seconds") from None
         if maven.returncode != 0:
             raise NoApacheKafkaError(f"Maven failed: {(maven.stdout + maven.stderr).strip()[:500]}")
-        # Another run may have been quicker: a rename onto its folder fails, and its jars are the same.
-        if not libraries.exists():
-            jars.rename(libraries)
+        jars.rename(libraries)
     return libraries
 
 

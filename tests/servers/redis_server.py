@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
 from redis import Redis
+from redis.cluster import ClusterNode, RedisCluster
+from redis.sentinel import Sentinel
 
+from state.address import SENTINEL_PORT, parse_redis_url
+from state.policy import RedisPolicy
 from stocktake.embedded import (
     HOST,
     ServerProcess,
@@ -52,6 +56,29 @@ def run_redis(folder: Path) -> Iterator[RedisServer]:
         yield RedisServer(url=url, description=description, ours=True, process=server)
 
 
+def open_client(policy: RedisPolicy) -> Redis:
+    """The client library's own client of the servers of a policy, to look at the state from outside.
+
+    A cluster's client has the methods of a server's, but belongs to another class.
+    """
+    url = parse_redis_url(policy.url, SENTINEL_PORT if policy.mode == "sentinel" else 6379)
+    options: dict[str, Any] = {
+        "username": policy.username or url.username or None,
+        "password": policy.password or url.password or None,
+    }
+    if url.tls:
+        options |= {"ssl": True, "ssl_ca_certs": policy.tls_ca_file and str(policy.tls_ca_file)}
+    if policy.mode == "cluster":
+        nodes = [ClusterNode(*address) for address in url.addresses]  # type: ignore[no-untyped-call]
+        return cast(Redis, RedisCluster(startup_nodes=nodes, **options))
+    if policy.mode == "sentinel":
+        watcher = {"username": policy.sentinel_username or None, "password": policy.sentinel_password or None}
+        sentinel = Sentinel(url.addresses, sentinel_kwargs=options | watcher, **options)  # type: ignore[no-untyped-call]
+        return cast(Redis, sentinel.master_for(policy.sentinel_master))  # type: ignore[no-untyped-call]
+    [(host, port)] = url.addresses
+    return Redis(host=host, port=port, db=url.database, **options)
+
+
 def _container(port: int) -> tuple[Container, str]:
     options = "--appendonly yes --appendfsync everysec --maxmemory-policy noeviction"
     command = f"redis-server {options} --save '' --port {port}"
@@ -59,12 +86,24 @@ def _container(port: int) -> tuple[Container, str]:
 
 
 def _process(port: int, folder: Path) -> tuple[ServerProcess, str]:
+    return node_process(folder, port), server_binary()[1]
+
+
+def server_binary() -> tuple[Path, str]:
+    """The server's program and where it comes from; EmbeddedServerError if there is none."""
     installed = shutil.which("redis-server") or shutil.which("valkey-server")
-    binary, origin = (Path(installed), installed) if installed else (find_valkey(), "embedded extra")
+    return (Path(installed), installed) if installed else (find_valkey(), "embedded extra")
+
+
+def node_process(folder: Path, port: int, *options: str, answers: Callable[[], bool] | None = None) -> ServerProcess:
+    """A server that is not started yet, with more options; data and log are below ``folder``.
+
+    ``answers`` tells that it is ready where PING alone is refused.
+    """
     data = folder / "data"
-    data.mkdir()
-    command = valkey_command(binary, data, port)
-    return ServerProcess("Redis", command, folder / "redis.log", lambda: redis_answers(port)), origin
+    data.mkdir(parents=True)
+    command = [*valkey_command(server_binary()[0], data, port), *options]
+    return ServerProcess(f"Redis {port}", command, folder / "redis.log", answers or (lambda: redis_answers(port)))
 
 
 def _version(url: str) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 import pytest
 
+from consumers.events import Event
 from consumers.formats.native import NativeFormat
 from consumers.merge import merge
 from state.attributes import Level
@@ -38,13 +39,19 @@ class Records:
 
     def __init__(self) -> None:
         self.found: dict[str, StudyRecord] = {}
+        self.offset = 0
         self._items = {level: StudyItems(level) for level in LEVELS}
         self._format = NativeFormat(load(None, {}).consumer, UTC, Counter())
 
-    def apply(self, event: Json) -> None:
+    def apply(self, event: Json, offset: int | None = None) -> None:
+        """Apply a message: the next of its partition, or one that is read again."""
+        if offset is None:
+            self.offset += 1
+            offset = self.offset
         for decoded in self._format.decode(orjson.dumps(event), NOW):
+            assert isinstance(decoded, Event)
             uid = decoded.study_instance_uid
-            merge(self.found.setdefault(uid, StudyRecord(uid)), decoded)
+            merge(self.found.setdefault(uid, StudyRecord(uid)), [(decoded, "t:0", offset)])
 
     def effective(self, uid: str, level: Level) -> State:
         """The record as an inventory of that level shows it."""
@@ -120,8 +127,8 @@ def test_replaying_a_suffix_in_order_ends_in_the_same_record(seed: int) -> None:
     for told in events:
         records.apply(told)
     before = records.effective(study_uid(0), Level.INSTANCE)
-    for told in events[rng.randrange(len(events)) :]:
-        records.apply(told)
+    for offset in range(rng.randrange(len(events)), len(events)):
+        records.apply(events[offset], offset + 1)
     assert records.effective(study_uid(0), Level.INSTANCE) == before
 
 

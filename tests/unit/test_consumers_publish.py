@@ -8,6 +8,7 @@ import sys
 import threading
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
@@ -32,6 +33,13 @@ def test_the_key_is_the_study_of_the_dataset_or_of_the_first_dataset() -> None:
     assert event_key({"dataset": STUDY}) == b"1.2.3"
     assert event_key({"datasets": [STUDY, STUDY]}) == b"1.2.3"
     assert line_key(orjson.dumps({"dataset": STUDY})) == b"1.2.3"
+
+
+def test_the_key_of_a_patient_event_is_the_patient_id() -> None:
+    event = {"level": "PATIENT", "dataset": {"00100020": {"vr": "LO", "Value": [" Pä1 "]}}}
+    assert event_key(event) == "Pä1".encode()
+    with pytest.raises(NoKey, match="no Patient ID"):
+        event_key(event | {"dataset": {"00100020": {"vr": "LO"}}})
 
 
 def test_padding_does_not_make_another_key() -> None:
@@ -76,12 +84,10 @@ def mute_broker() -> Iterator[str]:
 
 
 def test_a_broker_that_does_not_answer_is_told_within_the_timeout_and_leaves_no_thread(mute_broker: str) -> None:
-    policy = KafkaPolicy(
-        bootstrap_servers=(mute_broker,), group_id="g", session_timeout=45.0, max_poll_records=1, timeout=0.3
-    )
+    policy = replace(load(None, {}).kafka, bootstrap_servers=(mute_broker,), timeout=0.3)
     for attempt in (lambda: ensure_topic(policy, "t"), lambda: Publisher(policy, "t")):
         began = monotonic()
-        with pytest.raises(PublishError, match=f"no answer from the broker at {mute_broker} within 0.3 s"):
+        with pytest.raises(PublishError, match=f"topic 't': Kafka at {mute_broker} cannot be reached"):
             attempt()
         assert monotonic() - began < 3
     assert [thread.name for thread in threading.enumerate() if "kafka" in thread.name] == []

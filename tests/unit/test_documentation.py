@@ -15,8 +15,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from consumers.counts import CountName, Counts
+from consumers.events import Event
 from consumers.formats.native import NativeFormat
-from monitor.metrics import COUNTER, GAUGES
+from monitor.metrics import METRICS
 from state.times import MICROSECONDS
 from stocktake.cli import COMMANDS
 from stocktake.exits import Exit
@@ -26,6 +27,7 @@ from writers.manifest import Manifest, Member
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 EVENTS = (ROOT / "docs" / "events.md").read_text(encoding="utf-8")
+METRICS_PAGE = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
 DOCUMENTS = sorted(
     path.relative_to(ROOT).as_posix()
     for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "helm").rglob("*.md"))
@@ -89,12 +91,27 @@ def test_the_readme_lists_every_exit_code() -> None:
     assert found == {(str(code.value), f"`{code.name}`") for code in Exit}
 
 
-def test_the_readme_lists_every_counter() -> None:
-    assert table("counter", "counts").keys() == {f"`{name}`" for name in get_args(CountName)}
+def test_the_metrics_are_documented_as_they_are() -> None:
+    found = [cells for cells in rows(METRICS_PAGE) if cells[0].startswith("`stocktake_")]
+    assert found == [
+        [f"`{one.name}`", one.kind, ", ".join(f"`{label}`" for label in one.labels), one.unit, one.help]
+        for one in METRICS
+    ]
 
 
-def test_the_readme_lists_every_metric() -> None:
-    assert set(re.findall(r"`(stocktake_\w+)", README)) == {*GAUGES, COUNTER}
+def test_every_counter_is_documented_with_the_metric_that_it_is_in() -> None:
+    found = {
+        cells[0].strip("`"): re.sub(r"\W.*", "", cells[1].strip("`")) for cells in rows(METRICS_PAGE) if len(cells) == 3
+    }
+    found.pop("counter")
+    assert found == {counter: one.name for one in METRICS for counter in one.counters}
+    assert set(get_args(CountName)) <= found.keys()
+
+
+def test_every_metric_in_an_example_is_one() -> None:
+    for document in DOCUMENTS:
+        text = (ROOT / document).read_text(encoding="utf-8")
+        assert set(re.findall(r"\b(stocktake_\w+)", text)) <= {one.name for one in METRICS}, document
 
 
 def test_the_readme_lists_every_variable_that_the_tests_read() -> None:
@@ -175,13 +192,16 @@ def test_every_example_event_is_an_event_and_loses_no_value(number: int) -> None
     # The record is as new as an example may be: no time is ahead of it.
     timestamp = 4_102_444_800 * MICROSECONDS
     [event] = NativeFormat(policy, ZoneInfo("UTC"), counts).decode(json.dumps(example).encode(), timestamp)
-    assert (event.action, event.level) == (example["action"], example["level"])
+    if isinstance(event, Event):
+        assert (event.action, event.level) == (example["action"], example["level"])
+    else:
+        assert example["level"] == "PATIENT"
     assert counts["values_repaired"] == counts["values_emptied"] == counts["times_ahead"] == 0
 
 
 def test_the_example_events_show_every_action_at_every_level() -> None:
     shown = {(event["action"], event["level"]) for event in map(json.loads, blocks(EVENTS, "json"))}
-    assert shown == {
+    assert shown == {("update", "PATIENT")} | {
         (action, level) for action in ("store", "update", "delete") for level in ("STUDY", "SERIES", "INSTANCE")
     }
 

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 
 from state.attributes import SOP_CLASS_UID
 from state.packing import HEAD, Packer, chunk_field
-from state.record import InstanceRecord, SeriesRecord, StudyRecord, Tombstone
+from state.record import InstanceRecord, InState, SeriesRecord, StudyRecord, Tombstone
 from state.values import Item
 from tests.records import study_records
 
@@ -82,11 +82,19 @@ def test_a_chunk_is_unpacked_alone() -> None:
     assert part.chunks == [None, None, None, record.chunks[3], None, None]
 
 
-@pytest.mark.parametrize("missing", range(4))
+@pytest.mark.parametrize("series", [None, b"", b"[]"])
+def test_a_study_of_which_no_series_is_known_needs_no_field_for_them(series: bytes | None) -> None:
+    study, packed = Packer().pack_head(StudyRecord("1.2", own_time=5))
+    assert packed == b""
+    found = Packer().unpack_head("1.2", [b"rev", b"5", study, series])
+    assert (found.own_time, found.series) == (5, {})
+
+
+@pytest.mark.parametrize("missing", range(3))
 def test_what_is_not_there_is_a_new_record(missing: int) -> None:
     head: list[bytes | None] = [b"rev", b"1", b"{}", b"[]"]
     head[missing] = None
-    assert Packer().unpack_head("1.2", head) == StudyRecord("1.2")
+    assert Packer().unpack_head("1.2", head) == StudyRecord("1.2", in_state=InState(head[0] or b""))
 
 
 def test_rows_that_lack_what_others_have_are_told_apart_from_empty_values() -> None:

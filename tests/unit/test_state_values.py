@@ -14,7 +14,7 @@ from pydicom.valuerep import validate_value
 
 from state.attributes import Attribute
 from state.values import InvalidElement, Repairs, flat_item, flat_value
-from state.vr import CHECKS, is_uid
+from state.vr import CHECKS, PLAIN, is_uid
 from tests.records import AWKWARD, flat_texts
 
 TAG: Final = "00100010"
@@ -188,6 +188,26 @@ def test_what_is_no_value_at_all_is_emptied(vr: str, value: object) -> None:
         assert flat(vr, value) == ("", 0, 0)  # a name without groups is an empty name (PS3.18 F.2.2)
     else:
         assert flat(vr, value) == ("", 0, 1)
+
+
+_COMPONENT: Final = st.text(
+    "".join(map(chr, range(0x20, 0x7F))).translate(dict.fromkeys(map(ord, '"=\\^'))), max_size=12
+)
+# By hand, since little that is drawn from their patterns passes what these look ahead for.
+_DRAWN_BY_HAND: Final = {
+    "PN": st.lists(_COMPONENT, min_size=1, max_size=5).map(lambda found: "^".join(found).strip(" ")).filter(bool),
+    "UI": st.lists(st.from_regex(r"[0-9]{1,6}", fullmatch=True), min_size=1, max_size=9).map(".".join),
+}
+
+
+@pytest.mark.parametrize("vr", sorted(PLAIN))
+@settings(max_examples=50)
+@given(data=st.data())
+def test_a_plain_text_is_right_as_it_stands(vr: str, data: st.DataObject) -> None:
+    pattern = re.compile(PLAIN[vr], re.ASCII)
+    text = data.draw(_DRAWN_BY_HAND.get(vr) or st.from_regex(pattern, fullmatch=True))
+    assert pattern.fullmatch(text)
+    assert CHECKS[vr](text) == text
 
 
 PYDICOM_CHECKS: Final = sorted(CHECKS.keys() - {"AT", "FD", "FL", "SL", "SS", "SV", "UL", "US", "UV"})

@@ -1,0 +1,172 @@
+"""Kafka record batches taken apart in one loop, in place of kafka-python's own.
+
+kafka-python 3.0 makes two objects of every record and calls a function for each of its numbers: more than all that
+Stocktake does with an event. The batch is the same (KIP-98, message format 2); checksums, aborted transactions and
+control batches are handled as kafka-python handles them, by its own functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+from kafka import IsolationLevel, KafkaConsumer
+from kafka.consumer.fetcher import Fetcher
+from kafka.errors import CorruptRecordError, KafkaError
+
+_LOG_APPEND_TIME: Final = 1
+_LONGEST_NUMBER: Final = 64  # bits
+_NO_TIMESTAMP: Final = -1  # as Kafka has it
+
+
+class Record(NamedTuple):
+    """One message. ``timestamp`` is in milliseconds since the epoch, UTC."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]]
+
+
+def use_for(consumer: KafkaConsumer) -> None:
+    """Let a consumer's polls return :class:`Record` s."""
+    consumer._fetcher.PartitionRecords = PartitionRecords
+
+
+class PartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # kafka-python has no types
+    """What was fetched of one partition."""
+
+    def _unpack_records(self, tp: Any, records: Any, *_: Any) -> Iterator[Record]:
+        last: Any = None
+        while (batch := records.next_batch()) is not None:
+            last = batch
+            if self.check_crcs and not batch.validate_crc():
+                raise CorruptRecordError(f"{tp}: the record batch at offset {batch.base_offset} fails its checksum")
+            self.bytes_read += batch.size_in_bytes  # tells the client that this partition has had its turn
+            if batch.magic == 2:
+                self.leader_epoch = batch.leader_epoch
+            if batch.magic != 2 or not self._is_skipped(batch):
+                for record in read_batch(batch) if batch.magic == 2 else _read_old(batch, self.check_crcs):
+                    self.next_fetch_offset = record.offset + 1
+                    yield record
+            elif batch.magic == 2:
+                self.next_fetch_offset = batch.next_offset
+        if last is not None and last.magic == 2:
+            # The last records of a batch may have been compacted away.
+            self.next_fetch_offset = last.next_offset
+        self.drain()
+
+    def _is_skipped(self, batch: Any) -> bool:
+        """Whether the batch is of an aborted transaction, or only says how one ended."""
+        if self.isolation_level == IsolationLevel.READ_COMMITTED and batch.has_producer_id():
+            self._consume_aborted_transactions_up_to(batch.last_offset)
+            if self._contains_abort_marker(batch):
+                self.aborted_producer_ids.discard(batch.producer_id)
+            elif self._is_batch_aborted(batch):
+                return True
+        return bool(batch.is_control_batch)
+
+
+def read_batch(batch: Any) -> Iterator[Record]:
+    """The records of a batch of message format 2.
+
+    Raises:
+        CorruptRecordError: it is not as it should be.
+        UnsupportedCodecError: no library for its compression is installed.
+    """
+    _uncompress(batch)
+    data, at, end = bytes(batch._buffer), batch._pos, len(batch._buffer)
+    first_offset, first_timestamp = batch.base_offset, batch.first_timestamp
+    appended = batch.max_timestamp if batch.timestamp_type == _LOG_APPEND_TIME else None
+    try:
+        for _ in range(batch.records_count):
+            length, at = _number(data, at)
+            stop = at + length
+            at += 1  # attributes: none are defined
+            # Most of these numbers are one byte long; a call for each would cost more than all the rest.
+            if (byte := data[at]) < 0x80:
+                delta, at = (byte >> 1) ^ -(byte & 1), at + 1
+            else:
+                delta, at = _number(data, at)
+            timestamp = first_timestamp + delta if appended is None else appended
+            if (byte := data[at]) < 0x80:
+                delta, at = (byte >> 1) ^ -(byte & 1), at + 1
+            else:
+                delta, at = _number(data, at)
+            if (byte := data[at]) < 0x80:
+                size, at = (byte >> 1) ^ -(byte & 1), at + 1
+            else:
+                size, at = _number(data, at)
+            key = None
+            if size >= 0:
+                key = data[at : at + size]
+                at += size
+            size, at = _number(data, at)
+            value = None
+            if size >= 0:
+                value = data[at : at + size]
+                at += size
+            headers: Sequence[tuple[str, bytes | None]] = ()
+            if data[at]:
+                headers, at = _headers(data, at)
+            else:
+                at += 1
+            if at != stop or at > end:
+                raise CorruptRecordError(f"a record at offset {first_offset + delta} is not as long as it says")
+            yield Record(first_offset + delta, timestamp, key, value, headers)
+    except (IndexError, UnicodeDecodeError) as error:
+        raise CorruptRecordError(f"a record after offset {first_offset} is cut off: {error}") from error
+    if at != end:
+        raise CorruptRecordError(f"{end - at} bytes follow the records of the batch at offset {first_offset}")
+
+
+def _uncompress(batch: Any) -> None:
+    try:
+        batch._maybe_uncompress()
+    except KafkaError:
+        raise
+    except Exception as error:  # each codec has errors of its own
+        raise CorruptRecordError(f"the batch at offset {batch.base_offset} cannot be uncompressed: {error}") from error
+
+
+def _number(data: bytes, at: int) -> tuple[int, int]:
+    """A zigzag varint and where it ends."""
+    byte = data[at]
+    if byte < 0x80:
+        return (byte >> 1) ^ -(byte & 1), at + 1
+    number, shift = byte & 0x7F, 7
+    while shift < _LONGEST_NUMBER:
+        at += 1
+        byte = data[at]
+        number |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return (number >> 1) ^ -(number & 1), at + 1
+        shift += 7
+    raise CorruptRecordError("a number of a record has no end")
+
+
+def _headers(data: bytes, at: int) -> tuple[list[tuple[str, bytes | None]], int]:
+    count, at = _number(data, at)
+    if count < 0:
+        raise CorruptRecordError("a record has less than no headers")
+    headers: list[tuple[str, bytes | None]] = []
+    for _ in range(count):
+        size, at = _number(data, at)
+        if size < 0:
+            raise CorruptRecordError("a record has a header without a name")
+        name = data[at : at + size].decode("utf-8")
+        at += size
+        size, at = _number(data, at)
+        headers.append((name, None if size < 0 else data[at : at + size]))
+        at += max(size, 0)
+    return headers, at
+
+
+def _read_old(batch: Any, check_crcs: bool) -> Iterator[Record]:
+    """The same for message formats 0 and 1, which brokers before Kafka 4 may still hold."""
+    for record in batch:
+        if check_crcs and not record.validate_crc():
+            raise CorruptRecordError(f"the record at offset {record.offset} fails its checksum")
+        timestamp = _NO_TIMESTAMP if record.timestamp is None else record.timestamp  # format 0 has none
+        yield Record(record.offset, timestamp, record.key, record.value, record.headers)

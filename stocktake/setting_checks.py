@@ -1,0 +1,63 @@
+"""Settings that do not fit each other: what one of them needs, or makes meaningless."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from consumers.policy import KafkaPolicy
+from state.address import parse_redis_url
+from state.policy import RedisPolicy
+
+
+class Contradiction(NamedTuple):
+    """A setting's name, and what is wrong with it."""
+
+    name: str
+    why: str
+
+
+def contradictions(kafka: KafkaPolicy, redis: RedisPolicy) -> Iterator[Contradiction]:
+    """All that is wrong, the most telling first; no value of a secret is in it."""
+    yield from _kafka(kafka)
+    yield from _redis(redis)
+
+
+def _kafka(policy: KafkaPolicy) -> Iterator[Contradiction]:
+    protocol = f"kafka.security_protocol {policy.security_protocol}"
+    login = ("sasl_mechanism", "sasl_username", "sasl_password")
+    files = ("ssl_ca_file", "ssl_cert_file", "ssl_key_file")
+    for key in login:
+        if policy.uses_sasl and not getattr(policy, key):
+            yield Contradiction(f"kafka.{key}", f"is missing; {protocol} needs it")
+        if not policy.uses_sasl and getattr(policy, key):
+            yield Contradiction(f"kafka.{key}", f"is of no use with {protocol}; set that to SASL_SSL")
+    for key in files:
+        if not policy.uses_tls and getattr(policy, key) is not None:
+            yield Contradiction(f"kafka.{key}", f"is of no use with {protocol}; set that to SSL or SASL_SSL")
+    if policy.ssl_key_file is not None and policy.ssl_cert_file is None:
+        yield Contradiction("kafka.ssl_key_file", "is of no use without kafka.ssl_cert_file")
+
+
+def _redis(policy: RedisPolicy) -> Iterator[Contradiction]:
+    try:
+        url = parse_redis_url(policy.url)
+    except ValueError as error:
+        yield Contradiction("redis.url", f"(hidden) is not valid; expected {error}")
+        return
+    if policy.mode == "single" and len(url.addresses) > 1:
+        yield Contradiction("redis.url", "names several hosts; set redis.mode to cluster or sentinel")
+    if policy.mode != "single" and not all(address.port for address in url.addresses):
+        yield Contradiction("redis.url", f"names a socket; redis.mode {policy.mode} needs hosts")
+    if policy.mode == "cluster" and url.database:
+        yield Contradiction("redis.url", "names a database; a cluster has only 0")
+    if policy.mode == "sentinel" and not policy.sentinel_master:
+        yield Contradiction("redis.sentinel_master", "is missing; redis.mode sentinel needs it")
+    for key in ("sentinel_master", "sentinel_username", "sentinel_password"):
+        if policy.mode != "sentinel" and getattr(policy, key):
+            yield Contradiction(f"redis.{key}", f"is of no use with redis.mode {policy.mode}; set that to sentinel")
+    for key in ("tls_ca_file", "tls_cert_file", "tls_key_file"):
+        if not url.tls and getattr(policy, key) is not None:
+            yield Contradiction(f"redis.{key}", "is of no use without TLS; let redis.url begin with rediss://")
+    if policy.tls_key_file is not None and policy.tls_cert_file is None:
+        yield Contradiction("redis.tls_key_file", "is of no use without redis.tls_cert_file")

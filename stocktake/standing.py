@@ -1,0 +1,30 @@
+"""How an opened repository stands, for ``stocktake status`` and the HTTP service."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from consumers.policy import ConsumerPolicy
+from monitor.partitions import BrokerPartitions, Patience
+from monitor.status import Status, status
+from state.chain import Chain
+from stocktake.wiring import OpenRepository
+
+_SILENT_INTERVALS: Final = 3  # in which a consumer that is well publishes at least once
+_HICCUP: Final = 10.0  # seconds that a long batch, a rebalance or differing clocks may take beyond them
+
+
+def standing(policy: ConsumerPolicy, opened: OpenRepository, ends: BrokerPartitions | None) -> Status:
+    """The repository's status; ``ends`` is what the broker told of its topics, None if it did not.
+
+    Raises:
+        StateUnreachable: the state does not answer.
+    """
+    chain = Chain(opened.connection, opened.policy.name)
+    return status(opened.repository, opened.studies, chain, ends, opened.connection.now(), patience(policy))
+
+
+def patience(policy: ConsumerPolicy) -> Patience:
+    """From when on a consumer's silence or a watermark's age is worth telling."""
+    silent = _SILENT_INTERVALS * policy.watermark_interval + _HICCUP
+    return Patience(silent=silent, behind=silent + policy.max_out_of_order)

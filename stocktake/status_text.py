@@ -1,0 +1,102 @@
+"""A repository's status as lines for people, for a terminal of 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from textwrap import wrap
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from monitor.partitions import Hold, PartitionStatus
+from monitor.status import Status
+
+_WIDTH: Final = 80
+_LABEL: Final = 13  # columns
+_MOST: Final = 8  # partitions named one by one
+
+
+def status_lines(found: Status, lag_unknown: str | None, zone: ZoneInfo) -> Iterator[str]:
+    """The lines, times in ``zone``; ``lag_unknown`` is why the broker told nothing, None if it did."""
+    yield from _labelled("repository", found.repository)
+    if found.stopped is not None:
+        yield from _labelled("STOPPED", found.stopped)
+    yield from _labelled("studies", f"{found.studies:,}")
+    yield from _labelled("backlog", _backlog(found))
+    yield from _lag(found, lag_unknown)
+    yield from _watermark(found, zone)
+    yield from _head(found.head, found.head_age, zone)
+    for number, (name, count) in enumerate(found.counters.items()):
+        yield from _labelled("" if number else "counters", f"{name:<24} {count:>15,}")
+
+
+def _backlog(found: Status) -> str:
+    text = f"{found.backlog:,} studies changed since they were inventoried"
+    return text if not found.oldest_debt else f"{text}, the oldest {found.oldest_debt:,} cuts ago"
+
+
+def _lag(found: Status, lag_unknown: str | None) -> Iterator[str]:
+    if found.lag is None:
+        yield from _labelled("lag", f"not known: {lag_unknown}")
+        return
+    yield from _labelled("lag", f"{found.lag:,} messages in {len(found.partitions)} partitions")
+    behind = sorted((one for one in found.partitions if one.lag), key=lambda one: -(one.lag or 0))
+    for one in behind[:_MOST]:
+        yield from _labelled("", _partition(one))
+    if len(behind) > _MOST:
+        yield from _labelled("", f"and {len(behind) - _MOST:,} partitions more")
+
+
+def _partition(one: PartitionStatus) -> str:
+    applied = "nothing" if one.applied_offset < 0 else f"up to {one.applied_offset:,}"
+    return f"{one.topic}/{one.partition}: {one.lag:,} (applied {applied} of {one.last_offset:,})"
+
+
+def _watermark(found: Status, zone: ZoneInfo) -> Iterator[str]:
+    if found.watermark is None or found.watermark_age is None:
+        yield from _labelled("watermark", "none; no inventory can be written")
+    else:
+        yield from _labelled("watermark", f"{_moment(found.watermark, zone)}, {duration(found.watermark_age)} ago")
+    for hold in found.held_back_by[:_MOST]:
+        yield from _labelled("held back", _hold(hold, zone))
+    if len(found.held_back_by) > _MOST:
+        yield from _labelled("", f"and by {len(found.held_back_by) - _MOST:,} partitions more")
+
+
+def _hold(hold: Hold, zone: ZoneInfo) -> str:
+    text = f"{hold.partition}: {hold.why}" if hold.partition else hold.why
+    if hold.since is not None and hold.seconds is not None:
+        text += f" since {_moment(hold.since, zone)}, {duration(hold.seconds)}"
+    return text
+
+
+def _head(head: dict[str, Any] | None, age: float | None, zone: ZoneInfo) -> Iterator[str]:
+    if head is None or age is None:
+        yield from _labelled("head", "none yet")
+        return
+    yield from _labelled("head", f"{head['kind']}, sequence {head['sequence']:,}, {head['status']}")
+    yield from _labelled("", f"of {_moment(head['watermark'], zone)}, {duration(age)} ago")
+    yield from _labelled("", f"{head['own_records']:,} own records, {head['total_records']:,} with the tree")
+    yield from _labelled("", head["sop_instance_uid"])
+    yield from _labelled("", f"in {head['file'].rpartition('/')[0]}")
+
+
+def _labelled(label: str, text: str) -> Iterator[str]:
+    """A label and its text, which goes on below itself where it is long; a name is never broken."""
+    lines = wrap(text, _WIDTH - _LABEL, break_long_words=False, break_on_hyphens=False) or [""]
+    for number, line in enumerate(lines):
+        yield f"{'' if number else label:<{_LABEL}}{line}".rstrip()
+
+
+def _moment(iso: str, zone: ZoneInfo) -> str:
+    """To the second, with the zone's offset."""
+    return datetime.fromisoformat(iso).astimezone(zone).isoformat(sep=" ", timespec="seconds")
+
+
+def duration(seconds: float) -> str:
+    """The two largest parts of a duration: ``3 d 4 h``, ``2 h 5 min``, ``1 min 30 s``, ``12 s``."""
+    whole = max(0, round(seconds))
+    parts = [(whole // 86_400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "min"), (whole % 60, "s")]
+    while len(parts) > 1 and parts[0][0] == 0:
+        parts.pop(0)
+    return " ".join(f"{count:,} {unit}" for count, unit in parts[:2] if count) or "0 s"

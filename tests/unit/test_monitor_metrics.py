@@ -1,0 +1,125 @@
+"""The metrics: what a Prometheus server reads out of them, and that every count of the consumers is among them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Final, get_args
+
+import pytest
+
+from consumers.counts import CountName
+from monitor.exposition import Sample, exposition
+from monitor.metrics import METRICS, to_prometheus
+from monitor.partitions import PartitionStatus
+from monitor.status import Status
+from tests.prometheus_text import parse
+
+PARTITION: Final = PartitionStatus(
+    topic="pacs.events",
+    partition=3,
+    applied_offset=41,
+    last_offset=51,
+    lag=10,
+    watermark="2026-11-21T10:00:00.000000+00:00",
+    watermark_age=7.25,
+    published="2026-11-21T10:00:05.000000+00:00",
+    published_age=2.25,
+)
+STATUS: Final = Status(
+    repository="main",
+    studies=1_234_567,
+    backlog=12,
+    oldest_debt=1,
+    lag=10,
+    watermark="2026-11-21T10:00:00.000000+00:00",
+    watermark_age=7.25,
+    held_back_by=(),
+    stopped=None,
+    head={"sequence": 5},
+    head_age=61.5,
+    partitions=(PARTITION,),
+    counters={"events_store": 9_007_199_254_740_992, "apply_microseconds": 1_500_000, "of_another_version": 3},
+)
+NOTHING: Final = Status(
+    repository="new",
+    studies=0,
+    backlog=0,
+    oldest_debt=None,
+    lag=None,
+    watermark=None,
+    watermark_age=None,
+    held_back_by=(),
+    stopped="too many",
+    head=None,
+    head_age=None,
+    partitions=(replace(PARTITION, last_offset=None, lag=None, watermark=None, watermark_age=None),),
+    counters={},
+)
+
+
+def test_every_metric_is_told_with_its_type_and_meaning() -> None:
+    parsed = parse(to_prometheus([STATUS, NOTHING]))
+    assert parsed.kinds == {metric.name: metric.kind for metric in METRICS}
+    assert parsed.helps == {metric.name: metric.help for metric in METRICS}
+    wanted = {metric.name: metric.labels for metric in METRICS}
+    assert {name for name, _ in parsed.values} == wanted.keys()
+    for name, found in parsed.values:
+        assert tuple(label for label, _ in found) == wanted[name]
+
+
+def test_values_are_those_of_the_status() -> None:
+    values = parse(to_prometheus([STATUS])).values
+    main = (("repository", "main"),)
+    partition = (*main, ("topic", "pacs.events"), ("partition", "3"))
+    assert values["stocktake_studies", main] == 1_234_567
+    assert values["stocktake_watermark_age_seconds", main] == 7.25
+    assert values["stocktake_apply_seconds_total", main] == 1.5
+    assert values["stocktake_head_sequence", main] == 5
+    assert values["stocktake_stopped", main] == 0
+    assert values["stocktake_lag_messages", partition] == 10
+    assert values["stocktake_partition_silent_seconds", partition] == 2.25
+    assert values["stocktake_events_total", (*main, ("action", "store"))] == 9_007_199_254_740_992
+    assert values["stocktake_events_total", (*main, ("action", "delete"))] == 0
+
+
+def test_what_is_not_known_has_no_value_and_what_never_happened_has_0() -> None:
+    values = parse(to_prometheus([NOTHING])).values
+    absent = {
+        "stocktake_lag_messages",
+        "stocktake_watermark_age_seconds",
+        "stocktake_partition_watermark_age_seconds",
+        "stocktake_oldest_debt_cuts",
+        "stocktake_head_age_seconds",
+    }
+    assert {metric.name for metric in METRICS} - {name for name, _ in values} == absent
+    new = (("repository", "new"),)
+    assert values["stocktake_stopped", new] == 1
+    assert values["stocktake_head_sequence", new] == 0
+    assert values["stocktake_dead_letters_total", new] == 0
+
+
+@pytest.mark.parametrize("value", ['say "no"', "back\\slash", "two\nlines", "\\n", 'a",b="c', "Größe {1}"])
+def test_a_label_may_hold_anything(value: str) -> None:
+    lines = exposition("name", "gauge", "a\\b\nc", [Sample({"first": value, "second": ""}, 1)])
+    parsed = parse("\n".join(lines) + "\n")
+    assert parsed.values == {("name", (("first", value), ("second", ""))): 1}
+    assert parsed.helps == {"name": "a\\b\nc"}
+
+
+def test_large_whole_numbers_are_written_out() -> None:
+    assert exposition("name", "counter", "text", [Sample({}, 10**18)])[-1] == "name 1000000000000000000"
+
+
+def test_names_say_what_is_counted_and_in_which_unit() -> None:
+    for metric in METRICS:
+        assert re.fullmatch(r"stocktake_[a-z][a-z_]*", metric.name)
+        assert metric.name.endswith("_total") == (metric.kind == "counter")
+        assert ("_seconds" in metric.name) == (metric.unit == "seconds")
+        assert metric.labels[0] == "repository"
+
+
+def test_every_count_of_the_consumers_is_in_one_metric() -> None:
+    read = [counter for metric in METRICS for counter in metric.counters]
+    assert len(read) == len(set(read))
+    assert set(get_args(CountName)) <= set(read)
