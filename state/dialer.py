@@ -25,7 +25,7 @@ from state.address import Address
 Arg = bytes | str | int | float
 Command: TypeAlias = "tuple[Arg, ...]"  # a command's name, most often a key, and its other words
 
-# Other work while a server is waited for: about a millisecond of it at each call, False once none is left. It may not
+# Other work while a server is waited for: a fraction of a millisecond at each call, False once none is left. It may not
 # raise.
 Meanwhile: TypeAlias = "Callable[[], bool] | None"
 
@@ -181,7 +181,7 @@ class Pending(Sequence[Command]):
 
     def wait(self, connection: Any, event: int) -> None:
         """Do other work, as long as there is some, until a connection is ready for ``event`` (of :mod:`select`)."""
-        if self._meanwhile is None:
+        if self._meanwhile is None or (event == select.POLLIN and holds_replies(connection)):
             return
         ready = select.poll()
         ready.register(connection._sock, event)
@@ -211,6 +211,11 @@ class Pending(Sequence[Command]):
 
     def __getitem__(self, place: int | slice) -> Command | Sequence[Command]:
         return self._all()[place]
+
+
+def holds_replies(connection: Any) -> bool:
+    """Whether more replies were read from the server than were asked for: many come at once."""
+    return bool(connection._parser._reader.has_data())
 
 
 def write(connection: Any, commands: Iterable[Command], pending: Pending | None = None) -> None:

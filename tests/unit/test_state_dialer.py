@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pytest
+from hiredis import Reader
 
 from state.dialer import Pending
 
@@ -37,10 +38,15 @@ def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield ours, theirs
 
 
-def waited(ours: socket.socket, work: Work | None, event: int = select.POLLIN, times: int = 1) -> None:
+def waited(
+    ours: socket.socket, work: Work | None, event: int = select.POLLIN, times: int = 1, read: bytes = b""
+) -> None:
+    """Wait so many times, on a connection that has read ``read`` and given nothing of it out."""
     pending = Pending([], None if work is None else work.some)
+    reader = Reader()
+    reader.feed(read)
     for _ in range(times):
-        pending.wait(SimpleNamespace(_sock=ours), event)
+        pending.wait(SimpleNamespace(_sock=ours, _parser=SimpleNamespace(_reader=reader)), event)
 
 
 def test_work_is_done_until_the_server_answers(ends: tuple[socket.socket, socket.socket]) -> None:
@@ -65,6 +71,13 @@ def test_a_server_that_is_ready_does_not_wait_for_our_work(ends: tuple[socket.so
     work = Work(3, theirs)
     waited(ours, work)
     waited(ours, work, select.POLLOUT)
+    assert work.done == 0
+
+
+def test_replies_that_came_with_the_one_before_are_not_waited_for(ends: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = ends
+    work = Work(3, theirs)
+    waited(ours, work, read=b"+OK\r\n")
     assert work.done == 0
 
 
