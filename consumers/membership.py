@@ -16,8 +16,10 @@ from consumers.kafka_client import client_options
 from consumers.look import Leader
 from consumers.policy import KafkaPolicy
 from consumers.records import use_for
+from consumers.transport import LargeReads
 
-_FETCH_BYTES: Final = 16 * 1024 * 1024  # of one partition in one fetch
+_FETCH_BYTES: Final = 12 * 1024 * 1024  # in one fetch; a process holds several copies of that
+_PARTITION_BYTES: Final = 4 * 1024 * 1024  # of these, of one partition
 _LONGEST_HEARTBEAT: Final = 1.0  # seconds between two of them, which is how soon a member hears of a rebalance
 
 
@@ -93,6 +95,7 @@ class Member(KafkaConsumer):  # type: ignore[misc]  # kafka-python has no types
         super().__init__(
             **client_options(kafka)
             | {
+                "kafka_client": LargeReads,
                 "bootstrap_timeout_ms": round(bootstrap_timeout * 1000),
                 "group_id": group_id(kafka, repository),
                 "group_instance_id": f"{kafka.instance_id}.{repository}" if kafka.instance_id else None,
@@ -103,7 +106,9 @@ class Member(KafkaConsumer):  # type: ignore[misc]  # kafka-python has no types
                 "enable_auto_commit": False,
                 "auto_offset_reset": "none",
                 "max_poll_records": kafka.max_poll_records,
-                "max_partition_fetch_bytes": _FETCH_BYTES,
+                "receive_buffer_bytes": None,
+                "max_partition_fetch_bytes": _PARTITION_BYTES,
+                "fetch_max_bytes": _FETCH_BYTES,
                 "isolation_level": "read_committed",
                 "allow_auto_create_topics": False,
                 "metrics_enabled": False,
@@ -115,6 +120,17 @@ class Member(KafkaConsumer):  # type: ignore[misc]  # kafka-python has no types
         self.subscribe(list(topics), listener=self.notes)
         with suppress(KafkaError):  # without partitions that are known, the first rebalance hands out none
             self._renew_metadata(bootstrap_timeout)
+
+    def fetch(self, timeout: float) -> Mapping[TopicPartition, list[Any]]:
+        """Poll for at most ``timeout`` seconds, and let the next records come while these are worked on.
+
+        kafka-python asks for more only if it had records at hand, which it never has when work takes longer than a
+        fetch: then each fetch would begin with the poll that waits for it.
+        """
+        records: Mapping[TopicPartition, list[Any]] = self.poll(timeout_ms=round(timeout * 1000))
+        if records:
+            self._fetcher.send_fetches()
+        return records
 
     @property
     def in_group(self) -> bool:

@@ -177,7 +177,7 @@ class Source:
             member.notes.applied = self._handed
             records: Mapping[TopicPartition, list[Any]] = {}
             try:
-                records = member.poll(timeout_ms=round(timeout * 1000))
+                records = member.fetch(timeout)
             except OffsetOutOfRangeError as error:
                 self._note_refused(member, error.args[0])
             except LogTruncationError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import math
 import time
@@ -18,6 +17,7 @@ from consumers.publish import ensure_topic
 from state.errors import StateError
 from stocktake.embedded import EmbeddedServers
 from stocktake.members import member_settings
+from stocktake.memory import keep_freed_memory, spare_the_collector
 from stocktake.settings import EMBEDDED_SESSION_TIMEOUT, Settings, with_servers
 from stocktake.wiring import open_consumer, open_producer, open_repository
 from writers.service import WriterService
@@ -76,21 +76,12 @@ class Roles:
             raise self._failures[0]
 
 
-def spare_the_collector() -> None:
-    """Let Python look for cycles seldom: events and records hold none, and there are thousands of them in each batch.
-
-    What is loaded by now stays for good and is never looked at again.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
-
-
 def start_consumers(
     roles: Roles, settings: Settings, repositories: Sequence[str], stop: Flag, *, worker: int = 1
 ) -> None:
     """Follow repositories, a thread for each, until ``stop`` is set."""
     spare_the_collector()
+    keep_freed_memory()
     for name in repositories:
         roles.start(f"consume-{name}", partial(consume, settings, name, stop, worker=worker))
 

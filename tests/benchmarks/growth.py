@@ -24,7 +24,7 @@ from state.attributes import Level
 from state.keys import ShardKeys
 from state.repository import partition_field
 from state.studies import batches
-from stocktake.roles import spare_the_collector
+from stocktake.memory import spare_the_collector
 from stocktake.settings import Settings
 from stocktake.wiring import OpenRepository, open_repository
 from tests.benchmarks.events import INSTANCES, Message, instance_events, study_events

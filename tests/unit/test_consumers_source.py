@@ -50,7 +50,7 @@ class FakeMember:
         self.asked_for_rebalance = 0
         self.closed = False
 
-    def poll(self, timeout_ms: float) -> Mapping[TopicPartition, list[FakeRecord]]:
+    def fetch(self, timeout: float) -> Mapping[TopicPartition, list[FakeRecord]]:
         answer = self.answers.pop(0) if self.answers else {}
         if isinstance(answer, Exception):
             raise answer
