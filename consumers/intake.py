@@ -20,15 +20,15 @@ from state.attributes import Level
 
 log = logging.getLogger(__name__)
 
-_KEYS: Final = 2500  # of one part
-_STEP: Final = 50  # records: about a millisecond
+_KEYS: Final = 1250  # of one part
+_STEP: Final = 20  # records: a fraction of a millisecond
 
 
 class Format(Protocol):
     """Turns a message into events (the formats are in :mod:`consumers.formats`)."""
 
-    def decode(self, value: bytes, timestamp: int) -> list[Told]:
-        """The events of a message, whose record has this timestamp (UTC microseconds); raises BadEvent."""
+    def decode(self, value: bytes, timestamp: int, key: bytes | None = None) -> list[Told]:
+        """The events of a message, whose record has this timestamp (UTC microseconds) and key; raises BadEvent."""
 
 
 @dataclass(slots=True)
@@ -101,40 +101,42 @@ class Intake:
             topic = topics[partition.topic]
             name = topic.field(partition.partition)
             batch, newest, good = taken.batch, 0, 0
-            for record in found:
-                told: list[Told] = []
-                value = record.value
-                if value is None:
-                    self._counts["empty_records"] += 1
-                else:
-                    try:
-                        told = decode(value, record.timestamp * 1000)
-                    except BadEvent as error:
-                        self._window.add_good(good)
-                        good = -1  # this one is counted as bad
-                        letter = self._set_aside(partition, record, error)
-                        if self._window.exceeded:
-                            taken.over = self._over_limit(letter)
-                            return
-                        taken.letters.append(letter)
-                good += 1
-                batch.append(Decoded(name, record.offset, told))
-                if not len(batch) % _STEP:
+            compacted = topic.compacted
+            for begin in range(0, len(found), _STEP):
+                if batch:
                     yield True
-                for one in told:
-                    if one.time > newest:
-                        newest = one.time
-                    if topic.compacted:
-                        _refuse_all_but_studies(one, partition, record.offset)
+                for offset, timestamp, key, value, _ in found[begin : begin + _STEP]:
+                    told: list[Told] = []
+                    if value is None:
+                        self._counts["empty_records"] += 1
+                    else:
+                        try:
+                            told = decode(value, timestamp * 1000, key)
+                        except BadEvent as error:
+                            self._window.add_good(good)
+                            good = -1  # this one is counted as bad
+                            where = (partition.topic, partition.partition, offset)
+                            letter = self._set_aside(DeadLetter(*where, key, value, str(error)))
+                            if self._window.exceeded:
+                                taken.over = self._over_limit(letter)
+                                return
+                            taken.letters.append(letter)
+                    good += 1
+                    batch.append(Decoded(name, offset, told))
+                    for one in told:
+                        if one.time > newest:
+                            newest = one.time
+                        if compacted:
+                            _refuse_all_but_studies(one, partition, offset)
             self._window.add_good(good)
             if newest:
                 taken.newest[name] = newest
 
-    def _set_aside(self, partition: TopicPartition, record: Any, error: BadEvent) -> DeadLetter:
+    def _set_aside(self, letter: DeadLetter) -> DeadLetter:
         self._window.add_bad()
-        where = (partition.topic, partition.partition, record.offset)
-        log.warning("dead letter: topic %s partition %d offset %d: %s", *where, error)
-        return DeadLetter(*where, record.key, record.value, str(error))
+        where = (letter.topic, letter.partition, letter.offset)
+        log.warning("dead letter: topic %s partition %d offset %d: %s", *where, letter.reason)
+        return letter
 
     def _over_limit(self, letter: DeadLetter) -> DeadLetterLimit:
         return DeadLetterLimit(
@@ -150,6 +152,8 @@ def in_parts(records: Mapping[TopicPartition, list[Any]]) -> list[dict[TopicPart
     The records of each partition stay in their order. A poll of few studies is one part: what a study's events share is
     done once.
     """
+    if len({record.key for found in records.values() for record in found}) < _KEYS:
+        return [{partition: found for partition, found in records.items() if found}] if any(records.values()) else []
     parts: list[dict[TopicPartition, list[Any]]] = [{}]
     keys: set[bytes | None] = set()
     for partition, found in records.items():

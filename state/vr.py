@@ -180,27 +180,32 @@ def _uri(text: str) -> str | None:
     return text if _URI.fullmatch(text) else None
 
 
-# The greater part of what archives say, told by one look: texts that their check would return as they are, in ASCII and
-# without what JSON escapes.
-_IN_NAME: Final = r"[ !#-<>-\[\]_-~]"
+# The greater part of what archives say, told by one look: texts that their check would return as they are, without what
+# JSON escapes.
+def _plain(more: str) -> dict[str, str]:
+    """Patterns by VR; ``more`` are the characters beyond ASCII, as a class has them."""
+    in_name = rf"[ !#-<>-\[\]_-~{more}]"
+    inside, at_end = rf"[ !#-\[\]-~{more}]", rf"[!#-\[\]-~{more}]"
+
+    def short(limit: int, inside: str = inside, at_end: str = at_end) -> str:
+        return rf"{at_end}(?:{inside}{{0,{limit - 2}}}{at_end})?"
+
+    return {
+        "AE": short(16, r"[ !#-\[\]-~]", r"[!#-\[\]-~]"),
+        "CS": r"[A-Z0-9_](?:[A-Z0-9_ ]{0,14}[A-Z0-9_])?",
+        "DA": r"(?:19|20)[0-9]{2}(?:(?:0[1-9]|1[0-2])(?:0[1-9]|1[0-9]|2[0-8])|(?:0[13-9]|1[0-2])(?:29|30)"
+        r"|(?:0[13578]|1[02])31)",
+        "LO": short(64),
+        "PN": rf"(?! )(?=[^\"]{{1,64}}(?:\"|\Z)){in_name}*(?:\^{in_name}*){{0,4}}(?<! )",
+        "SH": short(16),
+        "TM": r"(?:[01][0-9]|2[0-3])[0-5][0-9][0-5][0-9](?:\.[0-9]{1,6})?",
+        "UI": r"(?![0-9.]*\.\.)(?!\.)[0-9.]{1,64}(?<!\.)",
+        "UR": r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+",
+    }
 
 
-def _plain_short(limit: int) -> str:
-    return rf"[!#-\[\]-~](?:[ !#-\[\]-~]{{0,{limit - 2}}}[!#-\[\]-~])?"
-
-
-PLAIN: Final[dict[str, str]] = {
-    "AE": _plain_short(16),
-    "CS": r"[A-Z0-9_](?:[A-Z0-9_ ]{0,14}[A-Z0-9_])?",
-    "DA": r"(?:19|20)[0-9]{2}(?:(?:0[1-9]|1[0-2])(?:0[1-9]|1[0-9]|2[0-8])|(?:0[13-9]|1[0-2])(?:29|30)"
-    r"|(?:0[13578]|1[02])31)",
-    "LO": _plain_short(64),
-    "PN": rf"(?! )(?=[^\"]{{1,64}}(?:\"|\Z)){_IN_NAME}*(?:\^{_IN_NAME}*){{0,4}}(?<! )",
-    "SH": _plain_short(16),
-    "TM": r"(?:[01][0-9]|2[0-3])[0-5][0-9][0-5][0-9](?:\.[0-9]{1,6})?",
-    "UI": r"(?=[0-9.]{1,64}(?:\"|\Z))[0-9]+(?:\.[0-9]+)*",
-    "UR": r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+",
-}
+PLAIN: Final = _plain("")  # in ASCII, for bytes
+PLAIN_TEXT: Final = _plain("\xa0-\ud7ff\ue000-\U0010ffff")  # for texts
 
 CHECKS: Final[dict[str, Callable[[str], str | None]]] = {
     "AE": _title,

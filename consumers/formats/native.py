@@ -20,6 +20,8 @@ from msgspec import Raw, Struct
 from consumers.counts import Counts
 from consumers.events import Action, BadEvent, Entity, Event, PatientEvent, Told
 from consumers.formats.datasets import Dataset, DatasetReader, as_json, uids_of
+from consumers.formats.instance_forms import InstanceForms
+from consumers.formats.study_forms import StudyForms
 from consumers.policy import ConsumerPolicy
 from state.attributes import (
     ISSUER_OF_PATIENT_ID,
@@ -77,16 +79,32 @@ class NativeFormat:
         self._zone = zone
         self._counts = counts
         self._reader = DatasetReader(kept)
+        self._instance_forms = InstanceForms(self._reader.slots[Level.INSTANCE])
+        self._study_forms = StudyForms(self._reader.slots[Level.STUDY])
         self._repairs = Repairs()  # of one message
 
-    def decode(self, value: bytes, timestamp: int) -> list[Told]:
+    def decode(self, value: bytes, timestamp: int, key: bytes | None = None) -> list[Told]:
         """The events of one message, one for each study that it names, in the order of its data sets.
 
-        ``timestamp`` is the Kafka record's, in UTC microseconds.
+        ``timestamp`` is the Kafka record's, in UTC microseconds. Its ``key`` tells only where to look first.
 
         Raises:
             BadEvent: the message is no event.
         """
+        repairs = self._repairs
+        repairs.repaired = repairs.emptied = 0
+        instance = self._instance_forms.read(value, key, repairs)
+        if instance is not None:
+            like, time, entity = instance
+            when = self._time(time, timestamp)
+            return [Event(like.action, like.level, like.study_instance_uid, when, (entity,), like.reason)]
+        study = self._study_forms.read(value, repairs)
+        if study is not None:
+            like, time, uid, entity = study
+            return [Event(like.action, like.level, uid, self._time(time, timestamp), (entity,), like.reason)]
+        return self._decode_in_full(value, timestamp)
+
+    def _decode_in_full(self, value: bytes, timestamp: int) -> list[Told]:
         try:
             message = _decode_message(value)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -109,6 +127,12 @@ class NativeFormat:
         if repairs.repaired or repairs.emptied:
             self._counts["values_repaired"] += repairs.repaired
             self._counts["values_emptied"] += repairs.emptied
+        elif dataset is not None and message.prior is None and message.time is not None:
+            [event] = told
+            if isinstance(event, Event) and level is Level.INSTANCE:
+                self._instance_forms.learn(value, dataset, event)
+            elif isinstance(event, Event) and level is Level.STUDY:
+                self._study_forms.learn(value, dataset, event)
         return told
 
     def _events(

@@ -10,6 +10,7 @@ from typing import Any, Final
 from kafka import TopicPartition
 
 from consumers.dead_letters import DeadLetter
+from consumers.records import Record
 from consumers.source import Position
 from consumers.topics import Topic
 
@@ -20,21 +21,11 @@ class Paused(BaseException):
     """The consumer has polled as often as it was told to; it keeps its place and can be run on."""
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A Kafka record, as far as the consumer looks at it. ``timestamp`` is milliseconds, as Kafka has it."""
-
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    timestamp: int
-
-
 @dataclass
 class ModelTopic:
     """Partitions as lists; no message ever leaves."""
 
-    partitions: list[list[Message]]
+    partitions: list[list[Record]]
     topic: Topic = field(init=False)
 
     def __post_init__(self) -> None:
@@ -43,7 +34,7 @@ class ModelTopic:
     def append(self, partition: int, value: bytes | None, timestamp: int) -> int:
         """Add a message; its offset. ``timestamp`` is UTC microseconds."""
         messages = self.partitions[partition]
-        messages.append(Message(len(messages), None, value, timestamp // 1000))
+        messages.append(Record(len(messages), timestamp // 1000, None, value, ()))
         return len(messages) - 1
 
     def ends(self) -> dict[str, int]:

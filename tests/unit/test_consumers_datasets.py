@@ -256,7 +256,7 @@ def test_what_was_read_before_changes_nothing_neither_a_result_nor_a_count_nor_a
 @given(sequences())
 @settings(max_examples=40, deadline=None)
 def test_it_holds_also_when_the_reader_has_to_forget(datasets: Sequence[tuple[bytes, Level]]) -> None:
-    limits = {"_MOST_SERIES": 1, "_MOST_VALUES": 1, "_MOST_VARYING": 1, "_LONGEST_KEPT": 60}
+    limits = {"_MOST_VALUES": 1, "_LONGEST_KEPT": 60}
     with pytest.MonkeyPatch.context() as patch:
         for name, limit in limits.items():
             patch.setattr(consumers.formats.datasets, name, limit)
@@ -306,10 +306,10 @@ def messages(draw: st.DrawFn) -> list[bytes]:
     return found
 
 
-def decoded(decoder: NativeFormat, counts: Counts, message: bytes) -> tuple[object, ...]:
+def decoded(decoder: NativeFormat, counts: Counts, message: bytes, key: bytes | None = None) -> tuple[object, ...]:
     before = counts.copy()
     try:
-        told: object = decoder.decode(message, NOW)
+        told: object = decoder.decode(message, NOW, key)
     except BadEvent as error:
         return ("bad", str(error))
     return (told, counts - before)
