@@ -10,10 +10,12 @@ shard has not covered is applied again as a whole, which changes nothing where i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter_ns
 from typing import Final, TypeAlias
+
+from msgspec import Struct
 
 from consumers.counts import CountName, Counts
 from consumers.events import Action, Event, PatientEvent, Told
@@ -25,7 +27,7 @@ from state.errors import OffsetConflict, ShardMoved
 from state.patient_news import News, Patient
 from state.patients import Patients
 from state.record import StudyRecord
-from state.studies import OffsetMove, Studies, batches
+from state.studies import OffsetMove, PartsWanted, Studies, batches
 
 ShardEvents: TypeAlias = "dict[str, list[Placed]]"  # by Study Instance UID; none for a study that news concerns
 
@@ -39,8 +41,7 @@ _COUNT_OF: Final[dict[Action, CountName]] = {
 }
 
 
-@dataclass(slots=True)
-class Decoded:
+class Decoded(Struct, gc=False):
     """One Kafka record of a partition (``<topic id>:<partition>``) and what it tells; nothing if it was no event."""
 
     partition: str
@@ -62,6 +63,22 @@ class _Concerned:
     @property
     def studies(self) -> set[str]:
         return self.by_news | self.named_again
+
+
+class _Wanted(Mapping[str, PartsWanted]):
+    """Which part of each study its events touch, worked out when asked for: of most studies there is one part only."""
+
+    def __init__(self, placed: Mapping[str, Sequence[Placed]]) -> None:
+        self._placed = placed
+
+    def __getitem__(self, study_instance_uid: str) -> PartsWanted:
+        return parts_wanted(self._placed[study_instance_uid])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._placed)
+
+    def __len__(self) -> int:
+        return len(self._placed)
 
 
 class Applier:
@@ -141,35 +158,36 @@ class Applier:
         Also the studies that have to be worked out anew for their patient, with events or without.
         """
         pending: dict[int, ShardEvents] = {}
-        counted = dict.fromkeys(Action, 0)
+        stores, others = 0, dict.fromkeys(Action, 0)  # most are stores, and to look an enumeration's member up is slow
         of_patients: list[PatientEvent] = []
         named_again: set[str] = set()
-        shards: dict[str, int] = {}
+        groups: dict[str, tuple[int, list[Placed]]] = {}
         shard_of = self._studies.shard_of
+        everywhere = {partition: min(applied) for partition, applied in self._applied.items()}
         for record in batch:
-            applied, offset = self._applied[record.partition], record.offset
+            partition, offset = record.partition, record.offset
+            applied = self._applied[partition]
             for told in record.told:
                 if isinstance(told, PatientEvent):
-                    if offset > min(applied):
+                    if offset > everywhere[partition]:
                         of_patients.append(told)
                     continue
                 uid = told.study_instance_uid
-                shard = shards.get(uid)
-                if shard is None:
-                    shard = shards[uid] = shard_of(uid)
-                if offset > applied[shard]:
-                    counted[told.action] += 1
-                    placed = (told, record.partition, offset)
-                    studies = pending.get(shard)
-                    if studies is None:
-                        pending[shard] = {uid: [placed]}
-                    elif uid in studies:
-                        studies[uid].append(placed)
+                group = groups.get(uid)
+                if group is None:
+                    group = groups[uid] = (shard_of(uid), [])
+                if offset > applied[group[0]]:
+                    if told.action is Action.STORE:
+                        stores += 1
                     else:
-                        studies[uid] = [placed]
-                elif offset > min(applied) and _names_patient(told):
+                        others[told.action] += 1
+                    group[1].append((told, partition, offset))
+                elif offset > everywhere[partition] and _names_patient(told):
                     named_again.add(uid)
-        for action, count in counted.items():
+        for uid, (shard, placed) in groups.items():
+            if placed:
+                pending.setdefault(shard, {})[uid] = placed
+        for action, count in (others | {Action.STORE: stores}).items():
             self._counts[_COUNT_OF[action]] += count
         return pending, _Concerned(self._keep(of_patients), named_again)
 
@@ -205,14 +223,17 @@ class Applier:
         many = studies >= _BACKFILL and not concerned.studies
         known, read = 0, not (self._backfill and many)
         while pending:
-            wanted = {uid: parts_wanted(placed) for events in pending.values() for uid, placed in events.items()}
-            records = self._studies.read_parts(wanted, meanwhile) if read else {uid: StudyRecord(uid) for uid in wanted}
+            records = self._read(pending, meanwhile) if read else _as_if_new(pending)
             known += sum(bool(record.in_state.rev) for record in records.values())
             pending = self._apply_once(pending, records, last, concerned, meanwhile)
             self._counts["conflicts"] += len(pending) if read else 0
             read = True
         if studies:
             self._backfill = many and known * _KNOWN_SHARE <= studies
+
+    def _read(self, pending: Mapping[int, ShardEvents], meanwhile: Meanwhile) -> dict[str, StudyRecord]:
+        placed = {uid: some for events in pending.values() for uid, some in events.items()}
+        return self._studies.read_parts(_Wanted(placed), meanwhile)
 
     def _apply_once(
         self,
@@ -267,6 +288,10 @@ class Applier:
             if isinstance(conflict, ShardMoved):
                 raise conflict
         return list(conflicts)
+
+
+def _as_if_new(pending: Mapping[int, ShardEvents]) -> dict[str, StudyRecord]:
+    return {uid: StudyRecord(uid) for events in pending.values() for uid in events}
 
 
 def _names_patient(event: Event) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Sequence, Set
 from typing import TypeAlias
 
 from consumers.events import Action, Entity, Event
-from state.attributes import SOP_CLASS_UID, Level, patient_attributes
+from state.attributes import SOP_CLASS_UID, Level, patient_tags
 from state.record import InstanceRecord, LifeEnd, SeriesRecord, StudyRecord, Tombstone
 from state.studies import PartsWanted
 from state.values import Item
@@ -23,19 +23,19 @@ Placed: TypeAlias = tuple[Event, str, int]
 
 def parts_wanted(placed: Sequence[Placed]) -> PartsWanted:
     """Which part of their study these events touch."""
-    uids = set()
-    removals = False
-    for event, _, _ in placed:
-        removals = removals or (event.action is Action.DELETE and event.level is not Level.INSTANCE)
-        for entity in event.entities:
-            if entity.sop_instance_uid is not None:
-                uids.add(entity.sop_instance_uid)
+    entities = (entity for event, _, _ in placed for entity in event.entities)
+    uids = {uid for entity in entities if (uid := entity.sop_instance_uid) is not None}
     # A store that follows a removal of the whole makes what the record held be dropped.
-    return PartsWanted(uids, everything=removals and len(placed) > 1)
+    removals = (event.level for event, _, _ in placed if event.action is Action.DELETE)
+    return PartsWanted(uids, everything=len(placed) > 1 and any(level is not Level.INSTANCE for level in removals))
 
 
 class _Said:
-    """What a run of stores said of the study and series last: the next says most often the same, and says it later."""
+    """What a run of stores said of the study and series last: the next says most often the same, and says it later.
+
+    ``store_into`` is the series that takes further instances as they are: study and series are there and not removed,
+    and no life of the series has ended; ``series_instance_uid`` is its UID.
+    """
 
     def __init__(self, record: StudyRecord) -> None:
         self._record = record
@@ -43,39 +43,62 @@ class _Said:
         self.study: Item | None = None
         self.time = 0
         self.series: Item | None = None
+        self.series_instance_uid = ""
+        self.store_into: SeriesRecord | None = None
 
     def of_study(self, study: Item, time: int, *, replace: bool = False) -> None:
         """Let the record's own attributes be overlaid with these, or replaced by them."""
         self.end()
-        self._record.attributes = dict(study) if replace else self._record.attributes | study
+        record = self._record
+        record.attributes = record.attributes | study if record.attributes and not replace else dict(study)
         if replace:
-            self._record.said_at = {}
-        self.study, self.time, self._tags = study, time, study.keys() & patient_attributes().keys()
+            record.said_at = {}
+        self.study, self.time, self._tags = study, time, patient_tags(tuple(study))
 
     def end(self) -> None:
         """Note when the patient's attributes were said; whatever is said next is taken over."""
         if self._tags:
             self._record.said_at = self._record.said_at | dict.fromkeys(self._tags, self.time)
-        self.study, self._tags, self.series = None, frozenset(), None
+            self._tags = frozenset()
+        self.study = self.series = self.store_into = None
 
 
 def merge(record: StudyRecord, placed: Sequence[Placed]) -> int:
     """Apply events; returns how many updates of instances there were whose SOP Class nobody has said."""
+    if len(placed) == 1 and not record.own_time and _is_store_of_a_study(placed[0][0]):
+        _store_the_first(record, placed[0][0])
+        return 0
     unknown = 0
     said = _Said(record)
     for event, partition, offset in placed:
         if record.dropped_at and offset <= record.dropped_at.get(partition, -1):
             continue
-        before = record.own_time
-        if event.time > before:
-            record.own_time = event.time
+        time, before = event.time, record.own_time
+        if time > before:
+            record.own_time = time
         elif not before:
             record.own_time = 1  # 0 is none: what is told to be from before 1970 counts as from its first moment
         if record.ended is not None and _belongs_to_ended_life(event, record.ended):
             continue
         if event.action is Action.STORE:
             for entity in event.entities:
-                if _store(record, event, entity, said):
+                series = said.store_into
+                if (
+                    series is not None
+                    and entity.series is said.series
+                    and entity.study is said.study
+                    and entity.series_instance_uid == said.series_instance_uid
+                    and event.level is Level.INSTANCE
+                ):
+                    # Another instance of the same, of which nothing is said that is new.
+                    _announce(record, entity)
+                    said.time = time
+                    if time > series.updated:
+                        series.updated = time
+                    dropped = _put(record, time, said.series_instance_uid, entity)
+                else:
+                    dropped = _store(record, event, entity, said)
+                if dropped:
                     record.dropped_at = record.dropped_at | {partition: offset}
             continue
         said.end()
@@ -88,6 +111,20 @@ def merge(record: StudyRecord, placed: Sequence[Placed]) -> int:
         said.end()
     said.end()
     return unknown
+
+
+def _is_store_of_a_study(event: Event) -> bool:
+    return event.action is Action.STORE and event.level is Level.STUDY and len(event.entities) == 1
+
+
+def _store_the_first(record: StudyRecord, event: Event) -> None:
+    """What the rest comes to for the first event of a study, if it stores the study as such: in a backfill, most do."""
+    [entity] = event.entities
+    time = event.time
+    record.own_time = max(time, 1)
+    record.attributes = dict(entity.study)
+    record.said_at = dict.fromkeys(patient_tags(tuple(entity.study)), time)
+    _announce(record, entity)
 
 
 def _announce(record: StudyRecord, entity: Entity) -> None:
@@ -127,16 +164,25 @@ def _store(record: StudyRecord, event: Event, entity: Entity, said: _Said) -> bo
     if said.series is not entity.series:
         series.attributes |= entity.series
         said.series = entity.series
+    said.store_into, said.series_instance_uid = series if series.ended is None else None, series_uid
     if removed:
         record.drop_instances(series_uid)
         dropped = True
+    return _put(record, event.time, series_uid, entity) or dropped
+
+
+def _put(record: StudyRecord, time: int, series_uid: str, entity: Entity) -> bool:
+    """Put a stored instance into its series; whether it is gone from another one."""
     sop_uid = _sop_uid(entity)
+    if record.add_instance(sop_uid, InstanceRecord(series_uid, entity.instance)):
+        return False
     before = record.instance(sop_uid)
-    if before is not None and before.series_instance_uid != series_uid:
-        dropped = True  # it is gone from another series: read again, earlier events would find it here
-    tombstone = None if before is None or _ends(event, before.tombstone) else before.tombstone
+    if before is None:
+        raise LookupError(f"instance {sop_uid} is there and is not")
+    tombstone = None if _ends(time, before.tombstone) else before.tombstone
     record.put_instance(sop_uid, InstanceRecord(series_uid, entity.instance, tombstone))
-    return dropped
+    # Read again, earlier events would find it here and not there.
+    return before.series_instance_uid != series_uid
 
 
 def _come_back_alone(record: StudyRecord, level: Level, series_uid: str) -> None:
@@ -232,9 +278,9 @@ def _life_end(event: Event, updated: int) -> LifeEnd:
     return LifeEnd(event.time, max(event.time, updated + 1) if updated else event.time)
 
 
-def _ends(event: Event, tombstone: Tombstone | None) -> bool:
-    """Whether a store ends an instance's removal: not if it is older."""
-    return tombstone is not None and event.time >= tombstone.time
+def _ends(time: int, tombstone: Tombstone | None) -> bool:
+    """Whether a store of that time ends an instance's removal: not if it is older."""
+    return tombstone is not None and time >= tombstone.time
 
 
 def _later(before: Tombstone | None, now: Tombstone) -> Tombstone:

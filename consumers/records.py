@@ -68,7 +68,7 @@ class PartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # kafka
         return bool(batch.is_control_batch)
 
 
-def read_batch(batch: Any) -> Iterator[Record]:
+def read_batch(batch: Any) -> list[Record]:
     """The records of a batch of message format 2.
 
     Raises:
@@ -79,12 +79,18 @@ def read_batch(batch: Any) -> Iterator[Record]:
     data, at, end = bytes(batch._buffer), batch._pos, len(batch._buffer)
     first_offset, first_timestamp = batch.base_offset, batch.first_timestamp
     appended = batch.max_timestamp if batch.timestamp_type == _LOG_APPEND_TIME else None
+    records: list[Record] = []
+    make, add = tuple.__new__, records.append
     try:
         for _ in range(batch.records_count):
-            length, at = _number(data, at)
+            # Most of these numbers are one byte long, lengths of messages two: a call for each would cost more than all
+            # the rest.
+            if (byte := data[at]) >= 0x80 and not byte & 1 and (second := data[at + 1]) < 0x80:
+                length, at = (byte & 0x7F | second << 7) >> 1, at + 2
+            else:
+                length, at = _number(data, at)
             stop = at + length
             at += 1  # attributes: none are defined
-            # Most of these numbers are one byte long; a call for each would cost more than all the rest.
             if (byte := data[at]) < 0x80:
                 delta, at = (byte >> 1) ^ -(byte & 1), at + 1
             else:
@@ -102,7 +108,10 @@ def read_batch(batch: Any) -> Iterator[Record]:
             if size >= 0:
                 key = data[at : at + size]
                 at += size
-            size, at = _number(data, at)
+            if (byte := data[at]) >= 0x80 and not byte & 1 and (second := data[at + 1]) < 0x80:
+                size, at = (byte & 0x7F | second << 7) >> 1, at + 2
+            else:
+                size, at = _number(data, at)
             value = None
             if size >= 0:
                 value = data[at : at + size]
@@ -114,11 +123,12 @@ def read_batch(batch: Any) -> Iterator[Record]:
                 at += 1
             if at != stop or at > end:
                 raise CorruptRecordError(f"a record at offset {first_offset + delta} is not as long as it says")
-            yield Record(first_offset + delta, timestamp, key, value, headers)
+            add(make(Record, (first_offset + delta, timestamp, key, value, headers)))
     except (IndexError, UnicodeDecodeError) as error:
         raise CorruptRecordError(f"a record after offset {first_offset} is cut off: {error}") from error
     if at != end:
         raise CorruptRecordError(f"{end - at} bytes follow the records of the batch at offset {first_offset}")
+    return records
 
 
 def _uncompress(batch: Any) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Final
 
@@ -119,3 +119,9 @@ def recordable(level: Level) -> dict[str, Attribute]:
 def patient_attributes() -> dict[str, Attribute]:
     """What a study Item says of its patient: the Patient module's attributes, all of group 0010 and no other's."""
     return {tag: row for tag, row in recordable(Level.STUDY).items() if tag.startswith("0010")}
+
+
+@lru_cache(maxsize=1 << 10)
+def patient_tags(tags: tuple[str, ...]) -> frozenset[str]:
+    """Those of the tags that are a patient's attributes. An archive says the same tags of every study."""
+    return frozenset(tags) & patient_attributes().keys()

@@ -24,7 +24,7 @@ from typing import Any, Final
 import orjson
 import zstandard
 
-from state.attributes import patient_attributes
+from state.attributes import patient_tags
 from state.patient_news import LaidOver, patient_of
 from state.record import InstanceRecord, InState, LifeEnd, SeriesRecord, StudyRecord, Tombstone
 from state.values import Item
@@ -33,6 +33,7 @@ HEAD: Final = (b"rev", b"time", b"study", b"series")
 FIRST_CHUNK: Final = b"c0"
 
 _LEVEL: Final = 1
+_NO_FINGERPRINT: Final = "0" * 16
 
 
 class Packer:
@@ -51,7 +52,7 @@ class Packer:
             "e": [record.expected_series, record.expected_instances],
             "c": len(record.chunks),
             "n": [record.number_of_series, record.number_of_instances],
-            "f": f"{record.fingerprint:016x}",
+            "f": f"{record.fingerprint:016x}" if record.series else _NO_FINGERPRINT,
             "u": record.own_time,
         }
         if record.said_at:
@@ -149,7 +150,7 @@ def chunk_field(index: int) -> bytes:
 def _said_at(record: StudyRecord) -> int | dict[str, int]:
     """One time if all that the record holds of its patient was said then, as it most often was."""
     times = set(record.said_at.values())
-    if len(times) == 1 and len(record.said_at) == sum(map(record.attributes.__contains__, patient_attributes())):
+    if len(times) == 1 and len(record.said_at) == len(patient_tags(tuple(record.attributes))):
         return times.pop()
     return record.said_at
 
@@ -157,7 +158,7 @@ def _said_at(record: StudyRecord) -> int | dict[str, int]:
 def _as_said_at(packed: int | dict[str, int], attributes: Item) -> dict[str, int]:
     if isinstance(packed, dict):
         return packed
-    return dict.fromkeys(attributes.keys() & patient_attributes().keys(), packed)
+    return dict.fromkeys(patient_tags(tuple(attributes)), packed)
 
 
 def _as_series(row: list[Any]) -> SeriesRecord:

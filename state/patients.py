@@ -8,7 +8,7 @@ before the index is read: whichever comes second sees the other. What a consumer
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64encode
+from binascii import b2a_base64
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from hashlib import blake2b
 from secrets import token_bytes
@@ -25,6 +25,7 @@ from state.patient_news import NOTHING, News, Patient, lay_over, patient_of
 from state.record import StudyRecord
 
 _DIGEST: Final = 11  # bytes
+_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 _NEWS: Final = b"n"
 _MERGED: Final = b"m"  # another patient, whose studies are this one's now
 
@@ -67,15 +68,16 @@ class Patients:
         A study that the state holds is in the index already; of those that are ``unsure`` the entry may be lost.
         Raises AnchorGone as :meth:`enter`.
         """
-        patients = {record.study_instance_uid: patient_of(record.attributes) for record in records}
-        named = {uid: patient for uid, patient in patients.items() if patient is not None}
-        held = {record.study_instance_uid: record.in_state.patient for record in records}
-        self.enter(
-            {uid: patient for uid, patient in named.items() if patient != held[uid] or uid in unsure},
-            anchors,
-            meanwhile,
-        )
-        news = self.news(set(named.values()))
+        patients: set[Patient] = set()
+        entering: dict[str, Patient] = {}
+        for record in records:
+            patient = patient_of(record.attributes)
+            if patient is not None:
+                patients.add(patient)
+                if patient != record.in_state.patient or record.study_instance_uid in unsure:
+                    entering[record.study_instance_uid] = patient
+        self.enter(entering, anchors, meanwhile)
+        news = self.news(patients)
         for record in records:
             record.laid_over = lay_over(record.attributes, record.said_at, news) if news else NOTHING
 
@@ -163,7 +165,8 @@ class Patients:
 
 def _digest(patient: Patient) -> bytes:
     """Eleven letters that stand for a patient; two may share them, so whatever is found by them is looked at."""
-    return urlsafe_b64encode(blake2b("\0".join(patient).encode(), digest_size=8).digest()).rstrip(b"=")
+    digest = blake2b("\0".join(patient).encode(), digest_size=8).digest()
+    return b2a_base64(digest, newline=False).translate(_URL_SAFE, b"=")
 
 
 def _range(key: str, prefix: bytes) -> Command:

@@ -11,10 +11,12 @@ batch needs. What is said of the whole study (counts, removal, fingerprint) is k
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
 from zlib import crc32
+
+from msgspec import Struct, field
 
 from state.attributes import MODALITIES_IN_STUDY, MODALITY, SOP_CLASS_UID
 from state.patient_news import NOTHING, LaidOver, Patient
@@ -46,8 +48,7 @@ class LifeEnd:
     until: int
 
 
-@dataclass(slots=True)
-class InstanceRecord:
+class InstanceRecord(Struct, gc=False):
     """A SOP Instance. One whose SOP Class nobody has said (a removal or update is all that came) is not inventoried."""
 
     series_instance_uid: str
@@ -59,8 +60,7 @@ class InstanceRecord:
         return bool(self.attributes.get(SOP_CLASS_UID))
 
 
-@dataclass(slots=True)
-class SeriesRecord:
+class SeriesRecord(Struct):
     """A series. ``stored`` is false while it is known by a removal alone; ``updated`` is its newest event's time.
 
     ``instances`` counts those inventoried, removed ones included; ``removed`` counts the removed among them;
@@ -113,8 +113,7 @@ def instance_hash(sop_instance_uid: str) -> int:
     return int.from_bytes(blake2b(sop_instance_uid.encode("ascii"), digest_size=8).digest(), "big")
 
 
-@dataclass(frozen=True, slots=True)
-class InState:
+class InState(Struct, frozen=True):
     """What the state held when a record was read: what a write must find unchanged, and can leave alone."""
 
     rev: bytes = b""
@@ -125,8 +124,7 @@ class InState:
     patient: Patient | None = None
 
 
-@dataclass(slots=True)
-class StudyRecord:
+class StudyRecord(Struct):
     """One study. ``own_time`` is that of its newest own event (UTC microseconds), 0 while nothing was applied.
 
     ``attributes`` are as its own events said them, ``said_at`` when they said those of the patient, by tag; what news
@@ -174,21 +172,36 @@ class StudyRecord:
             raise LookupError(f"chunk {index} of study {self.study_instance_uid} was not read")
         return chunk
 
-    def put_instance(self, sop_instance_uid: str, instance: InstanceRecord) -> None:
-        """Add or replace an instance and keep its series' counts."""
+    def add_instance(self, sop_instance_uid: str, instance: InstanceRecord) -> bool:
+        """Add an instance that is not there yet; false, and nothing is done, if it is."""
         chunks = self.chunks
         index = chunk_of(sop_instance_uid, len(chunks)) if len(chunks) > 1 else 0
-        chunk = self._chunk(index)
-        before = chunk.get(sop_instance_uid)
-        if before is not None:
-            if before == instance:
-                return
-            self._count(sop_instance_uid, before, -1)
+        chunk = chunks[index]
+        if chunk is None:
+            chunk = self._chunk(index)
+        if sop_instance_uid in chunk:
+            return False
         chunk[sop_instance_uid] = instance
-        self._count(sop_instance_uid, instance, +1)
         self.changed_chunks.add(index)
+        self._count(sop_instance_uid, instance, +1)
         if self.known_instances > CHUNK_TARGET * len(chunks):
             self._grow()
+        return True
+
+    def put_instance(self, sop_instance_uid: str, instance: InstanceRecord) -> None:
+        """Add or replace an instance and keep its series' counts."""
+        if self.add_instance(sop_instance_uid, instance):
+            return
+        index = chunk_of(sop_instance_uid, len(self.chunks))
+        chunk = self._chunk(index)
+        before = chunk[sop_instance_uid]
+        if before != instance:
+            self._count(sop_instance_uid, before, -1)
+            chunk[sop_instance_uid] = instance
+            self._count(sop_instance_uid, instance, +1)
+            self.changed_chunks.add(index)
+            if self.known_instances > CHUNK_TARGET * len(self.chunks):
+                self._grow()
 
     def drop_other_series(self, keep: str) -> None:
         """Forget every series but ``keep``, and their instances; every chunk must be held.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count, islice
 from secrets import token_bytes
 from typing import Final, TypeVar
+
+from msgspec import Struct, field
 
 from state.connection import Arg, Connection, Meanwhile, ScriptCall
 from state.errors import AnchorGone, OffsetConflict, RevConflict, StateError
@@ -20,8 +22,7 @@ FIRST_GENERATION: Final = 1  # of a shard in which no cut was taken
 T = TypeVar("T")
 
 
-@dataclass(slots=True)
-class PartsWanted:
+class PartsWanted(Struct):
     """Which part of a study a batch touches: these instances, or everything."""
 
     sop_instance_uids: set[str] = field(default_factory=set)
@@ -172,26 +173,25 @@ class Studies:
         args: list[Arg] = [len(moves)]
         for move in moves:
             args += (move.partition, move.expected, move.new, move.anchor)
-        changed: list[Arg] = []
         keys_of_changed = []
+        stem = keys.study("")
         for record in records:
+            before, uid, time = record.in_state, record.study_instance_uid, record.update_time
             study, series = self._packer.pack_head(record)
-            is_changed = _is_changed(record, study, series)
-            if not is_changed and not record.renewed:
+            if not _is_changed(record, time, study, series):
+                if record.renewed:
+                    keys_of_changed.append(stem + uid)
+                    args += (uid, before.rev, 2, b"rev", self._revs.next(), 0)
                 continue
-            keys_of_changed.append(keys.study(record.study_instance_uid))
-            words: list[Arg] = [b"rev", self._revs.next()]
-            gone: list[bytes] = []
-            if is_changed:
-                words += (b"time", record.update_time, b"study", study)
-                if series != record.in_state.series:
-                    words += (b"series", series)
-                for index in sorted(record.changed_chunks):
-                    if index < len(record.chunks):
-                        words += (chunk_field(index), self._packer.pack_chunk(record, index))
-                gone = [chunk_field(index) for index in range(len(record.chunks), record.in_state.chunks)]
-            changed += (record.study_instance_uid, record.in_state.rev, len(words), *words, len(gone), *gone)
-        args += changed
+            keys_of_changed.append(stem + uid)
+            words: list[Arg] = [b"rev", self._revs.next(), b"time", time, b"study", study]
+            if series != before.series:
+                words += (b"series", series)
+            for index in sorted(record.changed_chunks):
+                if index < len(record.chunks):
+                    words += (chunk_field(index), self._packer.pack_chunk(record, index))
+            gone = [chunk_field(index) for index in range(len(record.chunks), before.chunks)]
+            args += (uid, before.rev, len(words), *words, len(gone), *gone)
         return ScriptCall(
             "apply",
             [
@@ -279,14 +279,12 @@ def batches(found: Iterable[T], size: int) -> Iterator[list[T]]:
         yield page
 
 
-def _is_changed(record: StudyRecord, study: bytes, series: bytes) -> bool:
-    """Whether there is anything to write: an event that came twice leaves a record as it was."""
+def _is_changed(record: StudyRecord, time: int, study: bytes, series: bytes) -> bool:
+    """Whether there is anything to write: an event that came twice leaves a record as it was. ``time`` is its own."""
     before = record.in_state
-    if not record.update_time:
+    if not time:
         return False  # news of a patient whose study is not stored yet
-    return bool(
-        record.changed_chunks or study != before.study or series != before.series or record.update_time > before.time
-    )
+    return bool(study != before.study or record.changed_chunks or series != before.series or time > before.time)
 
 
 class Revs:
