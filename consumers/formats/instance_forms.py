@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from consumers.events import Entity, Event
 from consumers.formats.datasets import READ_APART, Dataset, Slot
@@ -21,9 +21,11 @@ from state.values import InvalidElement, Repairs, Value
 from state.vr import UID_LENGTH
 
 _MOST_SERIES: Final = 1 << 11
-_MOST_VARYING: Final = 16  # tags; with more of them, reading in full is as fast
-_LEARN_EACH: Final = 4  # messages of a series that are read in full; later ones are learnt from ever more seldom
-_PAYS: Final = 8  # messages that each form has read: then it is taken from the first of a series, else from the second
+_MOST_VARYING: Final = 32  # tags; with more of them, reading in full is as fast
+_LEARN_EACH: Final = 4  # messages of a series; later ones that have to be read in full are learnt from ever more seldom
+_PAYS: Final = 8  # messages that each form has read, then it is taken from the first message of a series
+_HARDLY_PAYS: Final = 1  # fewer than these, and it is taken from the eighth; else from the second
+_TRIED: Final = 16  # forms before that is known
 
 _COMPARED: Final = READ_APART | {SOP_CLASS_UID}  # always: an event can follow from the form only if these are the same
 _OWN: Final = 2  # depth of what is said of an instance itself
@@ -34,16 +36,23 @@ _MAY_BE: Final = {
 }
 _are_components: Final = re.compile(rb"[0-9]+(?:\.[0-9]+)*").fullmatch
 _ONE_VALUE: Final = rb'(?:"[^\x00-\x1f"\\]*"|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)'
-_are_values: Final = re.compile(rb"%s(?:, ?%s)*" % (_ONE_VALUE, _ONE_VALUE)).fullmatch
+_VALUES: Final = rb"%s(?:[ \t\n\r]*,[ \t\n\r]*%s)*" % (_ONE_VALUE, _ONE_VALUE)
+_NO_VALUE: Final = b"\x00"  # stands in none
+_are_values: Final = re.compile(rb"%s(?:\x00%s)*" % (_VALUES, _VALUES)).fullmatch
 
 
-class _Varying(NamedTuple):
-    """An element that differs from instance to instance, and what is around the part of it that does."""
+class _Recorded(NamedTuple):
+    """An element that is recorded and differs from instance to instance, and what is around the differing part."""
 
     before: bytes
     after: bytes
     tag: str
-    slot: Slot | None  # none: it is passed over
+    slot: Slot
+
+
+# Bytes that are the same, how many, what closes the part after them that differs, and what that part is: the end of the
+# SOP Instance UID (true), what is passed over (false), or within an element that is recorded.
+_Piece: TypeAlias = tuple[bytes, int, bytes, _Recorded | bool]
 
 
 class InstanceForm:
@@ -78,15 +87,15 @@ class InstanceForm:
         uid_begin, uid_end = layout.uid(SOP_INSTANCE_UID)
         spans = {tag: layout.values(tag) for tag in layout.dataset if tag in varying}
         spans[SOP_INSTANCE_UID] = (uid_begin + len(self.root), uid_end)
-        # Of each what it is, how long, what closes the part after it, and what that part says; None: the UID.
-        pieces: list[tuple[bytes, int, bytes, _Varying | None]] = []
+        pieces: list[_Piece] = []
         at = begin
         for tag in sorted(spans, key=spans.__getitem__):
-            inside, closing = spans[tag][0], spans[tag][1]
-            whole = layout.element(tag)
-            varies = _Varying(message[whole[0] : inside], message[closing : whole[1]], tag, slots.get(tag))
-            is_uid = tag == SOP_INSTANCE_UID
-            pieces.append((message[at:inside], inside - at, message[closing : closing + 1], None if is_uid else varies))
+            inside, closing = spans[tag]
+            what: _Recorded | bool = tag == SOP_INSTANCE_UID
+            if tag in slots and not what:
+                whole = layout.element(tag)
+                what = _Recorded(message[whole[0] : inside], message[closing : whole[1]], tag, slots[tag])
+            pieces.append((message[at:inside], inside - at, message[closing : closing + 1], what))
             at = closing
         self._pieces = tuple(pieces)
         self._last = message[at:end]
@@ -98,20 +107,21 @@ class InstanceForm:
         if head is None:
             return None
         at = head.end()
-        instance, uid = self._same.copy(), b""
-        for piece, size, closing, varying in self._pieces:
+        instance, uid, passed = self._same.copy(), b"", []
+        for piece, size, closing, what in self._pieces:
             if not message.startswith(piece, at):
                 return None
             begin = at + size
             at = message.find(closing, begin)
             part = message[begin:at]  # all but the last byte if it is not closed: then the next piece does not fit
-            if varying is None:
+            if what is False:
+                passed.append(part)
+            elif what is True:
                 uid = self.root + part
                 if len(uid) > UID_LENGTH or not (part.isdigit() or _are_components(part)):
                     return None
-                continue
-            before, after, tag, slot = varying
-            if slot is not None:
+            else:
+                before, after, tag, slot = what
                 text = before + part + after
                 value = slot.known.get(text)
                 if value is None:
@@ -119,9 +129,7 @@ class InstanceForm:
                     if value is None:
                         return None
                 instance[tag] = value
-            elif not _are_values(part):
-                return None
-        if not message.startswith(self._last, at):
+        if not message.startswith(self._last, at) or (passed and not _are_values(_NO_VALUE.join(passed))):
             return None
         tail = self._tail(message, at + len(self._last))
         if tail is None:
@@ -187,7 +195,7 @@ class InstanceForms:
         self._latest: dict[bytes, InstanceForm] = {}  # by the key of the message that had it
         self._read_in_full: dict[bytes, int] = {}  # messages of each series
         self._varying: frozenset[str] = frozenset()
-        self._learnt = 1  # forms
+        self._learnt = 1  # forms, and one more
         self._read = 0  # messages by their form
         self._opening = b"\x00"  # what stands before a Series Instance UID; at first, what is in no message
 
@@ -238,8 +246,7 @@ class InstanceForms:
             self._read_in_full.clear()
             self._forms.clear()
         self._read_in_full[key] = count
-        # What seldom has the form of the one before, or has no second one, costs little this way.
-        if (count == 1 and self._read < _PAYS * self._learnt) or (count > _LEARN_EACH and count & (count - 1)):
+        if count < self._first_learnt_from() or (count > _LEARN_EACH and count & (count - 1)):
             return
         self._learnt += 1
         try:
@@ -252,6 +259,12 @@ class InstanceForms:
             return
         self._forms[message[begin:end]] = form
         self._opening = message[message.rindex(b'"%s"' % SERIES_INSTANCE_UID.encode("ascii"), 0, begin) : begin]
+
+    def _first_learnt_from(self) -> int:
+        """Which message of a series: to take a form costs as much as to read a message in full or two."""
+        if self._read >= _PAYS * self._learnt:
+            return 1
+        return 2 if self._learnt < _TRIED or self._read >= _HARDLY_PAYS * self._learnt else 8
 
     def _learn_varying(self, before: InstanceForm | None, dataset: Dataset) -> None:
         """What differs within one series is left out of the comparison from now on, in all series.

@@ -9,11 +9,14 @@ from consumers.formats.datasets import Dataset
 
 Span: TypeAlias = tuple[int, int]  # where something begins and ends in a message
 
-_STYLES: Final = ((b",", b":"), (b", ", b": "))  # how JSON is written: tight, and as Python does it by itself
+_COLON: Final = re.compile(rb"[ \t\n\r]*:[ \t\n\r]*")
+_COMMA: Final = re.compile(rb"[ \t\n\r]*,[ \t\n\r]*")
+_OPENING: Final = re.compile(rb"\{[ \t\n\r]*")
+_CLOSING: Final = re.compile(rb"[ \t\n\r]*\}")
 _TEXT: Final = re.compile(rb'"([^\x00-\x1f"\\]*)"')
-_SCALAR: Final = re.compile(rb'"[^\x00-\x1f"\\]*"|-?(?:0|[1-9][0-9]*)(?=[,}])')
-_ONE_UID: Final = re.compile(rb'\{[^{}\[\]]*\["([0-9.]+)"\]\}')
-_VALUES: Final = re.compile(rb"\{[^{}\[\]]*\[([^{}\[\]]*)\]\}")
+_SCALAR: Final = re.compile(rb'"[^\x00-\x1f"\\]*"|-?(?:0|[1-9][0-9]*)(?=[ \t\n\r,}])')
+_ONE_UID: Final = re.compile(rb'\{[^{}\[\]]*\[[ \t\n\r]*"([0-9.]+)"[ \t\n\r]*\][ \t\n\r]*\}')
+_VALUES: Final = re.compile(rb"\{[^{}\[\]]*\[([^{}\[\]]*)\][ \t\n\r]*\}")
 
 
 class NotPlain(Exception):
@@ -23,6 +26,8 @@ class NotPlain(Exception):
 class Layout:
     """Where in a message its parts stand: certain only where each name comes once, and no name is escaped.
 
+    ``colon`` and ``comma`` are as the data set has them, with the space around them; everywhere the same.
+
     Raises:
         NotPlain: it is not.
     """
@@ -30,17 +35,21 @@ class Layout:
     def __init__(self, message: bytes, dataset: Dataset) -> None:
         self.message = message
         self.dataset = dataset
-        for self.comma, self.colon in _STYLES:
-            self._members = [b'"%s"%s%s' % (tag.encode(), self.colon, raw) for tag, raw in dataset.items()]
-            whole = b"{%s}" % self.comma.join(self._members)
-            begin = self._begin_of(b'"dataset"')
-            if begin is not None and message.startswith(whole, begin):
-                break
-        else:
+        named = self._end_of(b'"dataset"')
+        self.colon = _required(_COLON.match(message, named))[0]
+        begin = named + len(self.colon)
+        opening = _required(_OPENING.match(message, begin))[0]
+        self._members = [b'"%s"%s%s' % (tag.encode(), self.colon, raw) for tag, raw in dataset.items()]
+        self._first = begin + len(opening)
+        comma = _COMMA.match(message, self._first + len(self._members[0])) if dataset else None
+        self.comma = b"," if comma is None else comma[0]
+        whole = self.comma.join(self._members)
+        if not message.startswith(whole, self._first):
             raise NotPlain
-        if b"\\" in message[:begin] or b"\\" in message[begin + len(whole) :]:
+        end = _required(_CLOSING.match(message, self._first + len(whole))).end()
+        if b"\\" in message[:begin] or b"\\" in message[end:]:
             raise NotPlain
-        self.span: Span = (begin, begin + len(whole))  # of the data set
+        self.span: Span = (begin, end)  # of the data set
 
     def __contains__(self, name: bytes) -> bool:
         return name in self.message
@@ -54,17 +63,17 @@ class Layout:
         return self._match(_SCALAR, name).span()
 
     def _match(self, pattern: re.Pattern[bytes], name: bytes) -> re.Match[bytes]:
-        begin = self._begin_of(name)
-        found = None if begin is None else pattern.match(self.message, begin)
-        if found is None:
+        """What a member of the message has."""
+        begin = self._end_of(name)
+        if not self.message.startswith(self.colon, begin):
             raise NotPlain
-        return found
+        return _required(pattern.match(self.message, begin + len(self.colon)))
 
     def element(self, tag: str) -> Span:
         """An element of the data set."""
         place = [*self.dataset].index(tag)
         before = sum(map(len, self._members[:place])) + place * len(self.comma)
-        end = self.span[0] + len(b"{") + before + len(self._members[place])
+        end = self._first + before + len(self._members[place])
         return end - len(bytes(self.dataset[tag])), end
 
     def uid(self, tag: str) -> Span:
@@ -76,15 +85,17 @@ class Layout:
         return self._inside(_VALUES, tag)
 
     def _inside(self, pattern: re.Pattern[bytes], tag: str) -> Span:
-        found = pattern.fullmatch(self.message, *self.element(tag))
-        if found is None:
-            raise NotPlain
-        return found.span(1)
+        return _required(pattern.fullmatch(self.message, *self.element(tag))).span(1)
 
-    def _begin_of(self, name: bytes) -> int | None:
-        """Where the only member of that name has its value; None if it is written in another style."""
+    def _end_of(self, name: bytes) -> int:
+        """Where the only such name ends."""
         at = self.message.find(name)
         if at < 0 or self.message.find(name, at + 1) >= 0:
             raise NotPlain
-        at += len(name)
-        return at + len(self.colon) if self.message.startswith(self.colon, at) else None
+        return at + len(name)
+
+
+def _required(found: re.Match[bytes] | None) -> re.Match[bytes]:
+    if found is None:
+        raise NotPlain
+    return found

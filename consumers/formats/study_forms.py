@@ -30,7 +30,6 @@ _MOMENT: Final = r"([0-9A-Za-z.:+\- ]+)"
 _ID: Final = r'("[^\x00-\x1f"\\]*"|-?(?:0|[1-9][0-9]*))'
 _ELEMENT: Final = r"(\{.*?\})"  # of any kind; whether it is one is looked at
 _VALUE: Final = r'(?:"[^\x00-\x1f"\\]*"|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?)'
-_PLAIN_ELEMENT: Final = rf'(\{{"vr": ?"[A-Z][A-Z]"(?:, ?"Value": ?\[(?:{_VALUE}(?:, ?{_VALUE})*)?\])?\}})'
 _COUNTS: Final = (NUMBER_OF_STUDY_RELATED_SERIES, NUMBER_OF_STUDY_RELATED_INSTANCES)
 
 
@@ -56,7 +55,7 @@ class StudyForm:
         if len(self._tags) <= 1:
             raise NotPlain
         self.event = event
-        self._fullmatch = re.compile(self.pattern).fullmatch
+        self._fullmatch = re.compile(self.pattern, re.DOTALL).fullmatch
         self._time, self._uid = names.index("time"), names.index(STUDY_INSTANCE_UID)
         self._counts = tuple(names.index(tag) if tag in names else None for tag in _COUNTS)
         self._values = itemgetter(*(names.index(tag) for tag in self._tags))
@@ -180,7 +179,7 @@ def _element(tag: str, raw: bytes, slot: Slot | None, layout: Layout) -> str:
     if tag in _COUNTS and _is_plain_count(element):
         return rf"{head}{value}\[(0|[1-9][0-9]{{0,8}})\]\}}"
     if slot is None:
-        return _PLAIN_ELEMENT
+        return rf'(\{{"vr"{colon}"[A-Z][A-Z]"(?:{value}\[(?:{_VALUE}(?:{comma}{_VALUE})*)?\])?\}})'
     if vr not in PLAIN_TEXT or vr != slot.attribute.vr:
         return _ELEMENT
     text = PLAIN_TEXT[vr]

@@ -20,7 +20,7 @@ from stocktake.settings import load
 
 CT: Final = "1.2.840.10008.5.1.4.1.1.2"
 NOW: Final = 1_800_000_000_000_000  # microseconds
-STYLES: Final = ((",", ":"), (", ", ": "))
+STYLES: Final = ((",", ":"), (", ", ": "), (" ,", "\t:\n"))
 
 Json = dict[str, Any]
 
@@ -56,6 +56,7 @@ def instance(number: int, series: str = "1.2.1", **changes: Any) -> Json:
         "00080016": element("UI", CT),
         "00080018": element("UI", f"{series}.{number}"),
         "00080060": element("CS", "CT"),
+        "00091003": element("LO", f"v{number}"),
         "00100010": element("PN", {"Alphabetic": "Müller^Jürgen"}),
         "00100020": element("LO", "P1"),
         "0020000D": element("UI", series.rpartition(".")[0]),
@@ -270,7 +271,7 @@ def messages(draw: st.DrawFn) -> list[bytes]:
             message[draw(st.sampled_from(["action", "level", "prior", "reason", "meta", "datasets"]))] = draw(
                 st.sampled_from(["update", "delete", {}, {"time": "2026"}, [], {"id": "7"}, "SERIES", "STUDY"])
             )
-        text = written(message, style if draw(st.integers(1, 10)) > 1 else (" ,", " : "))
+        text = written(message, style if draw(st.integers(1, 10)) > 1 else ("  ,", " : "))
         if draw(st.integers(1, 5)) == 1:
             begin = draw(st.integers(0, len(text)))
             text = text[:begin] + draw(st.sampled_from(SPLICES)) + text[begin + draw(st.integers(0, 3)) :]
@@ -320,6 +321,9 @@ def after(*, of: bytes, to: bytes) -> bytes:
         after(of=b",1.125]", to=b",1.]"),
         after(of=b",1.125]", to=b',"\n"]'),
         after(of=b",1.125]", to=b",]"),
+        after(of=b'"v9"', to=b'"v9').replace(b",1.125]", b',1.125"]'),
+        after(of=b'"v9"', to=b'"v\x009"'),
+        after(of=b'"v9"', to=b'"v","9"'),
         written(instance(9)) + b" ",
         written(instance(9))[:-1],
         written(instance(9))[:-1] + b',"prior":{}}',
