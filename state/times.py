@@ -61,8 +61,7 @@ def parse_time(text: str, zone: tzinfo = UTC) -> int:
             raise ValueError(f"not an ISO 8601 time or a DICOM DT: {text!r}") from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=zone)
-    delta = moment - _EPOCH  # as from_datetime, which is called for much less
-    found = (delta.days * 86_400 + delta.seconds) * MICROSECONDS + delta.microseconds
+    found = from_datetime(moment)
     if not _FIRST <= found <= _LAST:
         raise ValueError(f"outside the years 1 to 9999: {text!r}")
     return found

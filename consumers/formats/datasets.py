@@ -83,6 +83,14 @@ class Slot:
             self.known[text] = value
         return value
 
+    def as_it_stands(self, text: bytes, repairs: Repairs) -> Value | None:
+        """The value of an element; None if it is none, has no value, or has to be mended (then ``repairs`` say so)."""
+        try:
+            value = self.work_out(text, repairs)
+        except InvalidElement:
+            return None
+        return None if repairs.repaired or repairs.emptied else value
+
 
 class DatasetReader:
     """Reads data sets; it remembers what it has seen, and what it remembers never changes what is read."""

@@ -17,7 +17,7 @@ from consumers.events import Entity, Event
 from consumers.formats.datasets import READ_APART, Dataset, Slot
 from consumers.formats.layout import Layout, NotPlain, Span
 from state.attributes import SERIES_INSTANCE_UID, SOP_CLASS_UID, SOP_INSTANCE_UID
-from state.values import InvalidElement, Repairs, Value
+from state.values import Repairs
 from state.vr import UID_LENGTH
 
 _MOST_SERIES: Final = 1 << 11
@@ -125,7 +125,7 @@ class InstanceForm:
                 text = before + part + after
                 value = slot.known.get(text)
                 if value is None:
-                    value = _worked_out(slot, text, repairs)
+                    value = slot.as_it_stands(text, repairs)
                     if value is None:
                         return None
                 instance[tag] = value
@@ -175,15 +175,6 @@ def _around(message: bytes, span: Span, named: Mapping[str, Span]) -> re.Pattern
 @lru_cache(maxsize=64)  # an archive's are all the same
 def _pattern(literals: tuple[bytes, ...], names: tuple[str, ...]) -> re.Pattern[bytes]:
     return re.compile(b"".join(re.escape(one) + _MAY_BE[name] for one, name in zip(literals, names, strict=True)))
-
-
-def _worked_out(slot: Slot, text: bytes, repairs: Repairs) -> Value | None:
-    """The value of an element; None if there is none, or it has to be mended."""
-    try:
-        value = slot.work_out(text, repairs)
-    except InvalidElement:
-        return None
-    return None if repairs.repaired or repairs.emptied else value
 
 
 class InstanceForms:

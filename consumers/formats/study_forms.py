@@ -20,7 +20,7 @@ from consumers.events import Entity, Event
 from consumers.formats.datasets import Dataset, Slot, announced
 from consumers.formats.layout import Layout, NotPlain, Span
 from state.attributes import NUMBER_OF_STUDY_RELATED_INSTANCES, NUMBER_OF_STUDY_RELATED_SERIES, STUDY_INSTANCE_UID
-from state.values import InvalidElement, Repairs
+from state.values import Repairs
 from state.vr import PLAIN_TEXT
 
 _MOST_FORMS: Final = 8
@@ -60,9 +60,12 @@ class StudyForm:
         self._counts = tuple(names.index(tag) if tag in names else None for tag in _COUNTS)
         self._values = itemgetter(*(names.index(tag) for tag in self._tags))
         self._separator = f'"{layout.comma.decode()}"'
-        self._several = tuple(place for place, tag in enumerate(self._tags) if slots[tag].attribute.vm != "1")
         self._elements = tuple(
             (place, slots[tag]) for place, tag in enumerate(self._tags) if parts[layout.element(tag)][1] == _ELEMENT
+        )
+        whole = {place for place, _ in self._elements}
+        self._several = tuple(
+            place for place, tag in enumerate(self._tags) if slots[tag].attribute.vm != "1" and place not in whole
         )
 
     def read(self, message: str, repairs: Repairs) -> tuple[str, str, Entity] | None:
@@ -81,11 +84,8 @@ class StudyForm:
             text = values[place].encode()
             value = slot.known.get(text)
             if value is None:
-                try:
-                    value = slot.work_out(text, repairs)
-                except InvalidElement:
-                    return None
-                if value is None or repairs.repaired or repairs.emptied:
+                value = slot.as_it_stands(text, repairs)
+                if value is None:
                     return None
             values[place] = value
         series, instances = [None if at is None else _count(groups[at]) for at in self._counts]

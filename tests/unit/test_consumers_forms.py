@@ -119,6 +119,14 @@ def test_studies_are_read_by_the_form_of_the_first(style: tuple[str, str]) -> No
     assert reader.in_full == 1
 
 
+def test_several_values_of_an_element_with_another_vr_are_read_by_the_form_and_as_they_are() -> None:
+    reader = Watched()
+    for number in range(20):
+        message = written(study(number, t00080061=element("SH", "CT", "SR")))
+        assert reader.outcome(message) == Watched().outcome(message)
+    assert reader.in_full == 1
+
+
 def test_a_series_whose_instances_have_unlike_uids_is_read_by_its_form_too() -> None:
     reader = Watched()
     for number in range(1, 60):
