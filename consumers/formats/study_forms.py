@@ -24,6 +24,7 @@ from state.values import Repairs
 from state.vr import PLAIN_TEXT
 
 _MOST_FORMS: Final = 8
+_MOST_ELEMENTS: Final = 200  # of a message; a pattern for more takes long to be made
 _FORGET: Final = 1 << 14  # messages that had no form: then all are learnt anew, since other ones may be usual by now
 
 _MOMENT: Final = r"([0-9A-Za-z.:+\- ]+)"
@@ -43,6 +44,8 @@ class StudyForm:
     """
 
     def __init__(self, layout: Layout, event: Event, slots: dict[str, Slot]) -> None:
+        if len(layout.dataset) > _MOST_ELEMENTS:
+            raise NotPlain
         parts = {layout.text(b'"time"'): ("time", _MOMENT)}
         if b'"id"' in layout:
             parts[layout.scalar(b'"id"')] = ("id", _ID)
@@ -166,7 +169,10 @@ def _pattern(message: bytes, spans: Sequence[Span], patterns: Sequence[str]) -> 
 
 def _element(tag: str, raw: bytes, slot: Slot | None, layout: Layout) -> str:
     """A pattern with one group for an element written as this one is; its values are as the attribute takes them."""
-    element: Any = orjson.loads(raw)
+    try:
+        element: Any = orjson.loads(raw)
+    except (orjson.JSONDecodeError, RecursionError):
+        raise NotPlain from None  # it is passed over, so nobody has looked at it
     if not isinstance(element, dict):
         raise NotPlain
     vr = element.get("vr")

@@ -373,6 +373,16 @@ def test_one_thing_of_a_study_that_is_not_as_usual_is_read_as_if_nothing_were_us
     assert reader.outcome(changed) == Watched().outcome(changed)
 
 
+@pytest.mark.parametrize("odd", [b'{"vr":"\xfcUN"}', b'{"vr":"UN","Value":["\xfc"]}', b"[" * 500 + b"]" * 500])
+def test_what_is_passed_over_and_cannot_be_read_makes_no_form_and_no_error(odd: bytes) -> None:
+    reader = Watched()
+    for number in range(4):
+        message = written(study(number)).replace(b'{"vr":"UN"}', odd)
+        [outcome, _] = reader.outcome(message)
+        assert isinstance(outcome, list)
+    assert reader.in_full == 4
+
+
 def test_a_long_message_that_is_no_such_message_is_found_out_soon() -> None:
     reader = Watched()
     for number in range(4):
