@@ -91,7 +91,8 @@ def merge(record: StudyRecord, placed: Sequence[Placed]) -> int:
                     and event.level is Level.INSTANCE
                 ):
                     # Another instance of the same, of which nothing is said that is new.
-                    _announce(record, entity)
+                    if entity.expected_series is not None or entity.expected_instances is not None:
+                        _announce(record, entity)
                     said.time = time
                     if time > series.updated:
                         series.updated = time

@@ -8,6 +8,7 @@ control batches are handled as kafka-python handles them, by its own functions.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from kafka import IsolationLevel, KafkaConsumer
@@ -37,21 +38,33 @@ def use_for(consumer: KafkaConsumer) -> None:
 class PartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # kafka-python has no types
     """What was fetched of one partition."""
 
+    def take(self, n: int | None = None) -> list[Record]:
+        """At most so many of the next records."""
+        records: list[Record] = super().take(n)
+        if records and self.record_iterator is not None:  # else it is the end of the last batch
+            self.next_fetch_offset = records[-1].offset + 1
+        return records
+
     def _unpack_records(self, tp: Any, records: Any, *_: Any) -> Iterator[Record]:
+        return chain.from_iterable(self._batches(tp, records))
+
+    def _batches(self, tp: Any, records: Any) -> Iterator[Sequence[Record]]:
         last: Any = None
         while (batch := records.next_batch()) is not None:
             last = batch
             if self.check_crcs and not batch.validate_crc():
                 raise CorruptRecordError(f"{tp}: the record batch at offset {batch.base_offset} fails its checksum")
             self.bytes_read += batch.size_in_bytes  # tells the client that this partition has had its turn
-            if batch.magic == 2:
-                self.leader_epoch = batch.leader_epoch
-            if batch.magic != 2 or not self._is_skipped(batch):
-                for record in read_batch(batch) if batch.magic == 2 else _read_old(batch, self.check_crcs):
+            if batch.magic != 2:
+                for record in _read_old(batch, self.check_crcs):
                     self.next_fetch_offset = record.offset + 1
-                    yield record
-            elif batch.magic == 2:
+                    yield (record,)
+                continue
+            self.leader_epoch = batch.leader_epoch
+            if self._is_skipped(batch):
                 self.next_fetch_offset = batch.next_offset
+            else:
+                yield read_batch(batch)
         if last is not None and last.magic == 2:
             # The last records of a batch may have been compacted away.
             self.next_fetch_offset = last.next_offset

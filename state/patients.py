@@ -8,9 +8,7 @@ before the index is read: whichever comes second sees the other. What a consumer
 
 from __future__ import annotations
 
-from binascii import b2a_base64
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
-from hashlib import blake2b
 from secrets import token_bytes
 from typing import Final
 from zlib import crc32
@@ -24,8 +22,7 @@ from state.keys import ShardKeys
 from state.patient_news import NOTHING, News, Patient, lay_over, patient_of
 from state.record import StudyRecord
 
-_DIGEST: Final = 11  # bytes
-_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
+_DIGEST: Final = 8  # bytes
 _NEWS: Final = b"n"
 _MERGED: Final = b"m"  # another patient, whose studies are this one's now
 
@@ -49,10 +46,9 @@ class Patients:
 
         Raises AnchorGone: what ``anchors`` say was kept before is not there any more.
         """
-        digests = {patient: _digest(patient) for patient in studies.values()}
         members: dict[int, list[bytes]] = {}
         for uid, patient in studies.items():
-            digest = digests[patient]
+            digest = _digest(patient)
             members.setdefault(self._shard(digest), []).append(digest + uid.encode("ascii"))
         self._add({shard: (self._keys[shard].patients, some) for shard, some in members.items()}, anchors, meanwhile)
 
@@ -151,22 +147,22 @@ class Patients:
     ) -> None:
         """Add members to one set of each shard (key and members)."""
         word = token_bytes(8)
-        calls = []
-        for shard, (key, some) in members.items():
-            args: list[Arg] = [len(anchors.partitions)]
-            for partition in anchors.partitions:
-                args += (partition, anchors.left(shard, partition))
-            calls.append(ScriptCall("keep", [self._keys[shard].anchors, key], [*args, word, *some]))
+        calls = (self._keep_call(shard, key, anchors, word, some) for shard, (key, some) in members.items())
         for shard, gone in zip(members, self._connection.call(calls, meanwhile), strict=True):
             if gone >= 0:
                 raise AnchorGone(anchors.partitions[gone], shard)
             anchors.leave(shard, word)
 
+    def _keep_call(self, shard: int, key: str, anchors: Anchors, word: bytes, members: Sequence[bytes]) -> ScriptCall:
+        args: list[Arg] = [len(anchors.partitions)]
+        for partition in anchors.partitions:
+            args += (partition, anchors.left(shard, partition))
+        return ScriptCall("keep", [self._keys[shard].anchors, key], [*args, word, *members])
+
 
 def _digest(patient: Patient) -> bytes:
-    """Eleven letters that stand for a patient; two may share them, so whatever is found by them is looked at."""
-    digest = blake2b("\0".join(patient).encode(), digest_size=8).digest()
-    return b2a_base64(digest, newline=False).translate(_URL_SAFE, b"=")
+    """Eight letters that stand for a patient; a few may share them, so whatever is found by them is looked at."""
+    return b"%08x" % crc32(f"{patient.patient_id}\0{patient.issuer}".encode())
 
 
 def _range(key: str, prefix: bytes) -> Command:

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Final
 from zlib import crc32
 
 from msgspec import Struct, field
+from xxhash import xxh3_64_intdigest
 
 from state.attributes import MODALITIES_IN_STUDY, MODALITY, SOP_CLASS_UID
 from state.patient_news import NOTHING, LaidOver, Patient
@@ -110,7 +110,7 @@ def split_source(chunks: int) -> int:
 
 def instance_hash(sop_instance_uid: str) -> int:
     """A 64-bit hash; the sum over a set of UIDs, modulo 2**64, does not depend on their order."""
-    return int.from_bytes(blake2b(sop_instance_uid.encode("ascii"), digest_size=8).digest(), "big")
+    return xxh3_64_intdigest(sop_instance_uid.encode("ascii"))
 
 
 class InState(Struct, frozen=True):
@@ -183,7 +183,14 @@ class StudyRecord(Struct):
             return False
         chunk[sop_instance_uid] = instance
         self.changed_chunks.add(index)
-        self._count(sop_instance_uid, instance, +1)
+        if instance.tombstone is None and instance.attributes.get(SOP_CLASS_UID):
+            # As _count does it: most instances come this way.
+            series = self.series[instance.series_instance_uid]
+            series.instances += 1
+            series.fingerprint = (series.fingerprint + instance_hash(sop_instance_uid)) & _FINGERPRINT_MASK
+            self.known_instances += 1
+        else:
+            self._count(sop_instance_uid, instance, +1)
         if self.known_instances > CHUNK_TARGET * len(chunks):
             self._grow()
         return True

@@ -9,7 +9,7 @@ full. So a form never changes what a message comes to (docs/decisions/0013).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
 
@@ -80,10 +80,13 @@ class InstanceForm:
         self.event = event
         self.dataset = layout.dataset
         self.root = _root_of(layout, like)
-        named = {"time": layout.text(b'"time"')} | ({"id": layout.scalar(b'"id"')} if b'"id"' in layout else {})
+        time = layout.text(b'"time"')
+        named = [(time, "time")]
+        if b'"id"' in layout:
+            named = sorted([*named, (layout.scalar(b'"id"'), "id")])
         self._head = _around(message, (0, begin), named).match
         self._tail = _around(message, (end, len(message)), named).fullmatch
-        self._time_first = named["time"][1] <= begin
+        self._time_first = time[1] <= begin
         uid_begin, uid_end = layout.uid(SOP_INSTANCE_UID)
         spans = {tag: layout.values(tag) for tag in layout.dataset if tag in varying}
         spans[SOP_INSTANCE_UID] = (uid_begin + len(self.root), uid_end)
@@ -160,11 +163,11 @@ def _without_last(uid: bytes) -> bytes:
     return uid[: uid.rfind(b".", 0, -1) + 1]
 
 
-def _around(message: bytes, span: Span, named: Mapping[str, Span]) -> re.Pattern[bytes]:
-    """A pattern for this part of a message: as it is, but for what it has a name for. The time is a group."""
+def _around(message: bytes, span: Span, named: Sequence[tuple[Span, str]]) -> re.Pattern[bytes]:
+    """A pattern for this part of a message: as it is, but for what has a name (in order). The time is a group."""
     at, stop = span
     literals, names = [], []
-    for (begin, end), name in sorted((there, name) for name, there in named.items()):
+    for (begin, end), name in named:
         if at <= begin and end <= stop:
             literals.append(message[at:begin])
             names.append(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import accumulate
 from typing import Final, TypeAlias
 
 from consumers.formats.datasets import Dataset
@@ -50,6 +51,8 @@ class Layout:
         if b"\\" in message[:begin] or b"\\" in message[end:]:
             raise NotPlain
         self.span: Span = (begin, end)  # of the data set
+        sizes = [len(member) + len(self.comma) for member in self._members]
+        self._ends = dict(zip(dataset, accumulate(sizes), strict=True))  # from the first element on, with its comma
 
     def __contains__(self, name: bytes) -> bool:
         return name in self.message
@@ -71,10 +74,8 @@ class Layout:
 
     def element(self, tag: str) -> Span:
         """An element of the data set."""
-        place = [*self.dataset].index(tag)
-        before = sum(map(len, self._members[:place])) + place * len(self.comma)
-        end = self._first + before + len(self._members[place])
-        return end - len(bytes(self.dataset[tag])), end
+        end = self._first - len(self.comma) + self._ends[tag]
+        return end - len(memoryview(self.dataset[tag])), end
 
     def uid(self, tag: str) -> Span:
         """The UID that an element holds."""

@@ -9,21 +9,17 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from stocktake.embedded import ServerProcess
 from stocktake.settings import Settings, load
 from tests.benchmarks import report
 from tests.benchmarks.comparison import REPETITIONS, Comparison
 from tests.benchmarks.growth import grow_series, grow_studies, sizes
 from tests.benchmarks.measuring import in_own_process
-from tests.benchmarks.paths import Servers
+from tests.benchmarks.servers import own_redis, process_id
 from tests.servers.kafka_broker import run_kafka
-from tests.servers.processes import RealServer
-from tests.servers.redis_server import run_redis
 
 _OUTPUT: Final = Path("build/bench.json")
 _PARTS: Final = {"events", "growth"}
@@ -48,45 +44,34 @@ def main(words: Sequence[str]) -> None:
     parts = _PARTS & set(words) or _PARTS
     found: report.Figures = {}
     print(report.machine())
-    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
-        folder = Path(name)
-        (folder / "redis").mkdir()
-        redis = stack.enter_context(run_redis(folder / "redis"))
+    settings = load(None, {})
+    with own_redis(settings) as redis:
         print(redis.description)
-        settings = load(None, {})
-        settings = replace(settings, redis=replace(settings.redis, url=redis.url))
-        redis_pid = _pid(redis)  # also refuses a server that is not to be emptied
-        if "events" in parts:
-            found |= _compare(settings, redis_pid, folder, size.events)
-            print(report.table(found))
-        if "growth" in parts:
-            grown: report.Figures = {}
-            for measure, count in ((grow_series, size.series), (grow_studies, size.studies), (sizes, size.sizes)):
-                grown |= in_own_process(measure, settings, count)
-            print(report.listing(grown))
-            found |= grown
+    if "events" in parts:
+        found |= _compare(settings, size.events)
+        print(report.table(found))
+    if "growth" in parts:
+        grown: report.Figures = {}
+        for measure, count in ((grow_series, size.series), (grow_studies, size.studies), (sizes, size.sizes)):
+            with own_redis(settings) as redis:
+                grown |= in_own_process(measure, redis.settings, count)
+        print(report.listing(grown))
+        found |= grown
     report.write(found, _OUTPUT)
     print(f"written to {_OUTPUT}")
 
 
-def _compare(settings: Settings, redis_pid: int, folder: Path, count: int) -> report.Figures:
-    (folder / "kafka").mkdir()
-    with run_kafka(folder / "kafka") as broker:
-        print(f"{broker.description}; {count:,} events of each kind, medians of {REPETITIONS} repetitions")
-        if not broker.description.startswith("Apache Kafka"):
-            raise SystemExit("the benchmark is for Apache Kafka; Java 17 and Maven start one")
-        kafka = replace(settings.kafka, bootstrap_servers=tuple(broker.bootstrap_servers.split(",")))
-        servers = Servers(replace(settings, kafka=kafka), {"broker": _pid(broker), "redis": redis_pid})
-        return report.figures(Comparison(servers, broker, folder, count).run())
-
-
-def _pid(server: RealServer) -> int:
-    """The process whose processor time is told; only a server that this run started has one."""
-    if not isinstance(server.process, ServerProcess) or server.process.pid is None:
-        raise SystemExit(
-            f"the benchmark starts its servers itself, as processes; this one it did not: {server.description}"
-        )
-    return server.process.pid
+def _compare(settings: Settings, count: int) -> report.Figures:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "kafka").mkdir()
+        with run_kafka(folder / "kafka") as broker:
+            print(f"{broker.description}; {count:,} events of each kind, medians of {REPETITIONS} repetitions")
+            if not broker.description.startswith("Apache Kafka"):
+                raise SystemExit("the benchmark is for Apache Kafka; Java 17 and Maven start one")
+            kafka = replace(settings.kafka, bootstrap_servers=tuple(broker.bootstrap_servers.split(",")))
+            with_broker = replace(settings, kafka=kafka)
+            return report.figures(Comparison(with_broker, broker, process_id(broker), folder, count).run())
 
 
 def _words() -> list[str]:

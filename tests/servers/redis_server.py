@@ -18,6 +18,7 @@ from state.address import SENTINEL_PORT, parse_redis_url
 from state.policy import RedisPolicy
 from stocktake.embedded import (
     HOST,
+    VALKEY_VARIABLES,
     ServerProcess,
     find_valkey,
     free_ports,
@@ -80,7 +81,7 @@ def open_client(policy: RedisPolicy) -> Redis:
 
 
 def _container(port: int) -> tuple[Container, str]:
-    options = "--appendonly yes --appendfsync everysec --maxmemory-policy noeviction"
+    options = "--appendonly yes --appendfsync everysec --auto-aof-rewrite-min-size 512mb --maxmemory-policy noeviction"
     command = f"redis-server {options} --save '' --port {port}"
     return Container(IMAGE, port, lambda: redis_answers(port), command=command), "Docker"
 
@@ -103,7 +104,8 @@ def node_process(folder: Path, port: int, *options: str, answers: Callable[[], b
     data = folder / "data"
     data.mkdir(parents=True)
     command = [*valkey_command(server_binary()[0], data, port), *options]
-    return ServerProcess(f"Redis {port}", command, folder / "redis.log", answers or (lambda: redis_answers(port)))
+    answers = answers or (lambda: redis_answers(port))
+    return ServerProcess(f"Redis {port}", command, folder / "redis.log", answers, variables=VALKEY_VARIABLES)
 
 
 def _version(url: str) -> str:
