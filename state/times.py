@@ -9,6 +9,7 @@ from typing import Final
 
 MICROSECONDS: Final = 1_000_000
 
+_DAY: Final = 86_400 * MICROSECONDS
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LONGEST: Final = 64  # characters; a longer text is no time, whatever it holds
 _DICOM_DT: Final = re.compile(
@@ -35,7 +36,16 @@ def to_datetime(moment: int, zone: tzinfo = UTC) -> datetime:
 
 def to_dt(moment: int) -> str:
     """A DICOM DT of full precision with an explicit offset: ``YYYYMMDDHHMMSS.FFFFFF+0000``, always 26 characters."""
-    return to_datetime(moment).strftime("%Y%m%d%H%M%S.%f+0000").rjust(26, "0")
+    day, within = divmod(moment, _DAY)
+    second, microsecond = divmod(within, MICROSECONDS)
+    minute, second = divmod(second, 60)
+    return f"{_da(day)}{minute // 60:02}{minute % 60:02}{second:02}.{microsecond:06}+0000"
+
+
+@lru_cache(maxsize=1 << 15)
+def _da(day: int) -> str:
+    """The DICOM DA of a day, counted from the epoch: most studies of an archive were updated on few of them."""
+    return f"{(_EPOCH + timedelta(days=day)):%Y%m%d}".rjust(8, "0")
 
 
 def to_iso(moment: int) -> str:

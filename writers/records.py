@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from state.attributes import Level
-from state.studies import ReadStudy, Studies
+from state.studies import ReadStudy, Studies, batches
 from writers.study_items import StudyItems
 
 PAGE: Final = 100  # studies in one round trip: a page of large studies must fit in memory
@@ -44,16 +44,13 @@ def write_records(
     newest: int | None = None
     last = earliest
     with body.open("wb") as bodies, revs.open("w", encoding="ascii") as notes:
-        for read in studies.read(study_instance_uids, PAGE):
-            if not accept(read):
-                continue
-            item_time = max(read.read_at, earliest)
-            bodies.write(items.encode(read.record, item_time))
-            notes.write(f"{read.record.study_instance_uid} {read.record.in_state.rev.hex()}\n")
-            newest = max(read.record.update_time, newest or 0)
-            last = max(item_time, last)
-            if items.counts.studies % PAGE == 0:
-                progress(items.counts.studies)
+        for page in batches(filter(accept, studies.read(study_instance_uids, PAGE)), PAGE):
+            records = [(read.record, max(read.read_at, earliest)) for read in page]
+            bodies.write(items.encode_all(records))
+            notes.writelines([f"{one.study_instance_uid} {one.in_state.rev.hex()}\n" for one, _ in records])
+            newest = max(newest or 0, *(one.update_time for one, _ in records))
+            last = max(last, *(item_time for _, item_time in records))
+            progress(items.counts.studies)
     progress(items.counts.studies)
     counts = asdict(items.counts) | {"too_long_values": items.too_long}
     return Records(items.counts.studies, newest, last, counts)

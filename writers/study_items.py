@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from state.attributes import (
     INVENTORIED_INSTANCES,
@@ -24,7 +26,7 @@ from state.attributes import (
 from state.record import InstanceRecord, StudyRecord, Tombstone
 from state.times import to_dt
 from state.values import Value
-from writers.encoder import ItemEncoder, encode_item
+from writers.encoder import ItemEncoder, to_bytes
 from writers.terms import REMOVED
 
 
@@ -62,31 +64,42 @@ class StudyItems:
 
     def encode(self, record: StudyRecord, item_inventory_datetime: int) -> bytes:
         """The Item of a whole record, as it was at ``item_inventory_datetime`` (UTC microseconds)."""
-        values: dict[str, Value | bytes] = {
+        return self.encode_all([(record, item_inventory_datetime)])
+
+    def encode_all(self, records: Sequence[tuple[StudyRecord, int]]) -> bytes:
+        """The Items of several: much faster for each of a hundred than :meth:`encode`."""
+        written = {moment: to_dt(moment) for _, moment in records}
+        rows = [self._study_values(record, written[moment]) for record, moment in records]
+        return to_bytes("".join(self._study.items(rows)))
+
+    def _study_values(self, record: StudyRecord, item_inventory_datetime: str) -> dict[str, Value]:
+        values: dict[str, Value] = {
             **record.shown_attributes,
             STUDY_INSTANCE_UID: record.study_instance_uid,
-            ITEM_INVENTORY_DATETIME: to_dt(item_inventory_datetime),
+            ITEM_INVENTORY_DATETIME: item_inventory_datetime,
             STUDY_UPDATE_DATETIME: to_dt(record.update_time),
             MODALITIES_IN_STUDY: record.modalities,
             NUMBER_OF_STUDY_RELATED_SERIES: _count(record.number_of_series),
             NUMBER_OF_STUDY_RELATED_INSTANCES: _count(record.number_of_instances),
         }
-        _mark_removed(values, record.removal())
+        self.counts.studies += 1
+        if record.series or record.tombstone is not None:
+            removal = record.removal()
+            _mark_removed(values, removal)
+            self.counts.removed_studies += removal is not None
+            self.counts.incomplete_studies += record.is_incomplete
         if self.level is not Level.STUDY:
             values[INVENTORIED_SERIES] = self._encode_series(record)
-        self.counts.studies += 1
-        self.counts.removed_studies += record.is_removed
-        self.counts.incomplete_studies += record.is_incomplete
-        return encode_item(self._study.encode(values))
+        return values
 
-    def _encode_series(self, record: StudyRecord) -> bytes:
+    def _encode_series(self, record: StudyRecord) -> str:
         instances = self._by_series(record) if self.level is Level.INSTANCE else {}
-        items = []
+        rows: list[dict[str, Value]] = []
         for uid in sorted(record.series):
             series = record.series[uid]
             if not series.is_inventoried:
                 continue
-            values: dict[str, Value | bytes] = {
+            values: dict[str, Value] = {
                 **series.attributes,
                 SERIES_INSTANCE_UID: uid,
                 MODALITY: series.modality,
@@ -96,8 +109,8 @@ class StudyItems:
                 values[INVENTORIED_INSTANCES] = self._encode_instances(instances.get(uid, []))
             self.counts.series += 1
             self.counts.unknown_modalities += not series.attributes.get(MODALITY)
-            items.append(encode_item(self._series.encode(values)))
-        return b"".join(items)
+            rows.append(values)
+        return "".join(self._series.items(rows))
 
     def _by_series(self, record: StudyRecord) -> dict[str, list[tuple[str, InstanceRecord]]]:
         found: dict[str, list[tuple[str, InstanceRecord]]] = {}
@@ -106,18 +119,19 @@ class StudyItems:
                 found.setdefault(instance.series_instance_uid, []).append((uid, instance))
         return found
 
-    def _encode_instances(self, instances: list[tuple[str, InstanceRecord]]) -> bytes:
-        instances.sort(key=lambda pair: pair[0])
-        items = []
+    def _encode_instances(self, instances: list[tuple[str, InstanceRecord]]) -> str:
+        instances.sort(key=itemgetter(0))
+        rows: list[dict[str, Value]] = []
         for uid, instance in instances:
-            values: dict[str, Value | bytes] = {**instance.attributes, SOP_INSTANCE_UID: uid}
-            _mark_removed(values, instance.tombstone)
-            items.append(encode_item(self._instance.encode(values)))
-        self.counts.instances += len(items)
-        return b"".join(items)
+            values: dict[str, Value] = {**instance.attributes, SOP_INSTANCE_UID: uid}
+            if instance.tombstone is not None:
+                _mark_removed(values, instance.tombstone)
+            rows.append(values)
+        self.counts.instances += len(rows)
+        return "".join(self._instance.items(rows))
 
 
-def _mark_removed(values: dict[str, Value | bytes], tombstone: Tombstone | None) -> None:
+def _mark_removed(values: dict[str, Value], tombstone: Tombstone | None) -> None:
     """Removed from Operational Use (1C) and Reason for Removal (2C: an empty sequence if no reason was stated)."""
     if tombstone is not None:
         values[REMOVED_FROM_OPERATIONAL_USE] = REMOVED

@@ -111,6 +111,17 @@ def test_pydicom_reads_the_records_values_and_would_write_the_same_bytes(
     assert write(expected) == encoded
 
 
+@given(st.lists(study_records(), max_size=12), st.sampled_from(LEVELS), moments)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_records_encoded_together_come_out_as_each_alone(found: list[StudyRecord], level: Level, at: int) -> None:
+    together, alone = StudyItems(level), StudyItems(level)
+    same = [record for record in found for _ in range(3)]  # so that there are enough of each kind
+    encoded = together.encode_all([(record, at) for record in same])
+    assert encoded == b"".join(alone.encode(record, at) for record in same)
+    assert together.counts == alone.counts
+    assert together.too_long == alone.too_long
+
+
 @records
 @given(study_records(), st.sampled_from(LEVELS), moments)
 def test_each_item_is_in_order_and_holds_what_the_standard_asks_for(record: StudyRecord, level: Level, at: int) -> None:
@@ -198,3 +209,13 @@ def test_a_value_that_its_length_field_cannot_hold_is_emptied_and_counted() -> N
     assert encoder.too_long == 0
     assert encoder.encode({"00080061": "\\".join(["CT"] * 21_846)}) == b"\x08\x00\x61\x00CS\x00\x00"
     assert encoder.too_long == 1
+
+
+def test_values_that_are_too_long_are_counted_each_time_also_within_sequences_and_among_others() -> None:
+    tags = ("00081032", "00080104")  # Code Meaning within Procedure Code Sequence
+    table = {tags[0]: item_attributes(Level.STUDY)[tags[0]]}
+    encoder = ItemEncoder(table)
+    rows: list[Item] = [{tags[0]: [{tags[1]: "x" * 65_536}]} for _ in range(5)] + [{tags[0]: [{tags[1]: "CT"}]}]
+    encoded = encoder.items([*rows, *rows])
+    assert encoder.too_long == 10
+    assert encoded == encoder.items(rows) * 2
