@@ -18,6 +18,9 @@ from state.vr import CHECKS
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
 
+_BYTES: Final = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KB|MB|GB)", re.ASCII)
+
 
 def text(value: str) -> str:
     return value
@@ -75,6 +78,15 @@ def integer(low: int, high: int) -> Callable[[str], int]:
         return number
 
     return parse
+
+
+def size(value: str) -> int:
+    """Bytes."""
+    match = _SIZE.fullmatch(value.strip())
+    number = int(float(match[1]) * _BYTES[match[2]]) if match is not None else 0
+    if number <= 0:
+        raise ValueError('a size above zero such as "64MB", "1GB" or "1.5GB"')
+    return number
 
 
 def fraction(value: str) -> float:

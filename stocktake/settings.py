@@ -112,6 +112,14 @@ SETTINGS: Final = (
     Setting("inventory.station_name", "", "Station Name (0008,1010); empty: left out", kinds.dicom_text("SH", 16)),
     Setting("inventory.uid_root", "2.25", "root of new SOP Instance UIDs", kinds.uid_root),
     Setting("inventory.lease", "30s", "a writer unheard of for so long is replaced", kinds.duration),
+    Setting(
+        "inventory.max_records_per_instance",
+        "100000",
+        "study records of one file; more are split into parts",
+        kinds.integer(1, 10**9),
+    ),
+    Setting("inventory.max_bytes_per_instance", "1GB", "the same for its size", kinds.size),
+    Setting("inventory.processes", "2", "a large slice is encoded in so many processes", kinds.integer(1, 64)),
     Setting("chain.start", "", "the chain's first moment; empty: oldest update time at the first cut", kinds.moment),
     Setting(
         "chain.origin",

@@ -26,6 +26,7 @@ from state.times import MICROSECONDS
 from stocktake import __version__
 from stocktake.settings import Settings
 from writers.produce import Producer
+from writers.runs import Slices
 
 SOFTWARE = f"Stocktake {__version__}"
 
@@ -116,7 +117,7 @@ def open_producer(
     lease = Lease(opened.connection, opened.policy.name, settings.inventory.lease)
     producer = Producer(
         opened.connection,
-        opened.studies,
+        Slices(opened.studies, settings.redis, settings.inventory),
         opened.repository,
         lease,
         settings.inventory,

@@ -30,6 +30,7 @@ from tests.records import AWKWARD
 from tests.standard_table import INSTANCES, SERIES, STUDIES, TagPath, standard_rows
 from writers.manifest import Manifest
 from writers.produce import Producer
+from writers.runs import Slices
 from writers.standalone import Range, write_standalone
 
 CT: Final = "1.2.840.10008.5.1.4.1.1.2"
@@ -49,11 +50,13 @@ class Archive:
     def __init__(self, url: str, name: str, settings: Settings) -> None:
         self.inventory = settings.inventory
         self.counts: Counts = Counter()
-        self.connection = Connection(replace(settings.redis, url=url))
+        redis = replace(settings.redis, url=url)
+        self.connection = Connection(redis)
         self.repository = Repository(self.connection, name)
         self.repository.claim(settings.state.shards, settings.inventory.level)
         self.repository.set_topics({"topic": ("topic", 1)})
         self.studies = Studies(self.connection, name, settings.state.shards)
+        self.slices = Slices(self.studies, redis, settings.inventory)
         self.chain = settings.chain
         self._format = NativeFormat(settings.consumer, UTC, self.counts)
         self._applier = Applier(self.studies, Patients(self.connection, name, settings.state.shards), self.counts)
@@ -72,7 +75,7 @@ class Archive:
     def produce(self, kind: str = "next", *, force: bool = False) -> tuple[Path, Manifest]:
         assert self._lease.take()
         producer = Producer(
-            self.connection, self.studies, self.repository, self._lease, self.inventory, self.chain, UTC, "Test 1"
+            self.connection, self.slices, self.repository, self._lease, self.inventory, self.chain, UTC, "Test 1"
         )
         producer.folder.prepare()
         manifest = producer.produce(kind, force=force)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -67,9 +67,18 @@ class InventoryFolder:
         """Where an inventory belongs, relative to the folder; ``content`` is its Content Date in the local zone."""
         return f"{content:%Y/%m/%d}/{sop_instance_uid}.dcm"
 
+    @property
+    def temporary(self) -> Path:
+        """The folder of what is being produced; names begin with the SOP Instance UID that it is for."""
+        return self._partial
+
     def partial(self, sop_instance_uid: str, kind: str) -> Path:
         """A temporary file of an inventory that is being produced."""
         return self._partial / f"{sop_instance_uid}.{kind}"
+
+    def partials(self, sop_instance_uid: str, kind: str) -> list[Path]:
+        """All such files of one kind, by name."""
+        return sorted(self._partial.glob(f"{sop_instance_uid}.*.{kind}"))
 
     def discard_partial(self, sop_instance_uid: str) -> None:
         """Remove what a production left behind."""
@@ -135,20 +144,20 @@ def assemble(
     path: Path,
     meta: bytes,
     before: bytes,
-    body: Path,
+    bodies: Sequence[Path],
     after: bytes,
     *,
     deflated: bool,
     each_block: Callable[[], None] = lambda: None,
 ) -> Written:
-    """Write the whole file: meta as it is, then the data set (before, body, after), deflated if asked for.
+    """Write the whole file: meta as it is, then the data set (before, bodies, after), deflated if asked for.
 
     It is on disk, under its temporary name, when this returns.
     """
     digest = sha256()
     size = 0
     with path.open("wb") as opened:
-        for block in _encoded(_dataset(before, body, after), meta, deflated=deflated):
+        for block in _encoded(_dataset(before, bodies, after), meta, deflated=deflated):
             opened.write(block)
             digest.update(block)
             size += len(block)
@@ -157,11 +166,12 @@ def assemble(
     return Written(path, size, digest.hexdigest())
 
 
-def _dataset(before: bytes, body: Path, after: bytes) -> Iterator[bytes]:
+def _dataset(before: bytes, bodies: Sequence[Path], after: bytes) -> Iterator[bytes]:
     yield before
-    with body.open("rb") as opened:
-        while block := opened.read(_BLOCK):
-            yield block
+    for body in bodies:
+        with body.open("rb") as opened:
+            while block := opened.read(_BLOCK):
+                yield block
     yield after
 
 

@@ -10,13 +10,22 @@ from state.times import parse_time, to_iso
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """An inventory that the head still reaches, in the chain's order from the oldest. ``tier`` None: a baseline."""
+    """An inventory that the head still reaches, in the chain's order from the oldest. ``tier`` None: a baseline.
+
+    ``parts`` are the files of its parts, if it is split.
+    """
 
     sop_instance_uid: str
     sequence: int
     tier: int | None
     file: str
     total_records: int
+    parts: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All of its own files, in the order of their records."""
+        return (self.file, *self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +67,7 @@ class Manifest:
         for name in _TIMES:
             found[name] = None if found[name] is None else to_iso(found[name])
         found["incorporated"] = list(self.incorporated)
-        found["members"] = list(found["members"])
+        found["members"] = [member | {"parts": list(member["parts"])} for member in found["members"]]
         return found
 
     @classmethod
@@ -73,7 +82,9 @@ class Manifest:
             for name in _TIMES:
                 values[name] = None if values[name] is None else parse_time(values[name])
             values["incorporated"] = tuple(values["incorporated"])
-            values["members"] = tuple(Member(**member) for member in values["members"])
+            values["members"] = tuple(
+                Member(**{**member, "parts": tuple(member.get("parts", ()))}) for member in values["members"]
+            )
             return cls(**values)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a manifest: {error}") from None

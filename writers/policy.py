@@ -10,7 +10,10 @@ from state.attributes import Level
 
 @dataclass(frozen=True, slots=True)
 class InventoryPolicy:
-    """The Inventory SOP Instances themselves."""
+    """The Inventory SOP Instances themselves.
+
+    More than the most records or bytes are split into parts. ``processes`` encode large slices.
+    """
 
     dir: Path
     level: Level
@@ -24,6 +27,9 @@ class InventoryPolicy:
     station_name: str
     uid_root: str
     lease: float
+    max_records_per_instance: int
+    max_bytes_per_instance: int
+    processes: int
 
 
 @dataclass(frozen=True, slots=True)

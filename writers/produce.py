@@ -4,26 +4,29 @@
 2.  read the watermark Tn, and wait until every shard has applied what it stands for
 3.  write the plan: SOP Instance UID, sequence, n
 4.  take cut n: raise the generation of every shard
-5.  read the slice and encode its records into a temporary file
+5.  read the slice and encode its records into temporary files
 6.  if a shard's generation is not above n it has lost writes from before the cut: wait, take the cut again, read again
-7.  write the header, which only now knows the scope's end; sync the whole file
-8.  rename it to its final name; its manifest beside it
+7.  write the header, which only now knows the scope's end; sync the whole file. If there is more than one inventory may
+    hold: the same for each part, and the plan says their UIDs
+8.  rename it to its final name; its manifest beside it. Parts come first, the root last
 9.  move the head in Redis: compare and set on sequence and fencing token
 10. head.json
 11. strike the written studies off; one that has changed since is owed by cut n + 1
 12. remove the plan
 
-A writer that dies before 8 leaves temporary files and a plan: the next one begins anew with another UID and a higher n.
-One that dies after 8 leaves a whole file: the next one finishes from 9. Nobody ever sees a half file or two heads.
+A writer that dies before 8 is done leaves temporary files, perhaps parts, and a plan: the next one removes them and
+begins anew with other UIDs and a higher n. One that dies after 8 leaves whole files: the next one finishes from 9.
+Nobody ever sees a half file or two heads.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import tzinfo
-from itertools import groupby
+from itertools import chain, groupby
+from pathlib import Path
 from time import monotonic
 from typing import Final, TypeAlias
 
@@ -33,15 +36,17 @@ from state.chain import Chain, Cuts, Lease
 from state.connection import Connection
 from state.errors import Fenced
 from state.repository import Repository
-from state.studies import Studies, batches
+from state.studies import batches
 from state.times import to_datetime
 from writers import iod, slices, terms, tiers
-from writers.files import FolderUnusable, InventoryFolder, Written, assemble
+from writers.assembly import Assembler, in_parts
+from writers.files import FolderUnusable, InventoryFolder, Written
 from writers.manifest import Manifest, Member
-from writers.plan import Plan, may_hold, new_uid
+from writers.plan import Plan, beside, may_hold, new_uid
 from writers.policy import ChainPolicy, InventoryPolicy
 from writers.reader import InventoryFile
-from writers.records import Records, read_revs, write_records
+from writers.records import Limits, Records, read_revs
+from writers.runs import Slices
 
 log = logging.getLogger(__name__)
 
@@ -65,27 +70,29 @@ class Producer:
     def __init__(
         self,
         connection: Connection,
-        studies: Studies,
+        runs: Slices,
         repository: Repository,
         lease: Lease,
         inventory: InventoryPolicy,
-        chain: ChainPolicy,
+        policy: ChainPolicy,
         zone: tzinfo,
         software: str,
         progress: Callable[[int], None] = lambda records: None,
     ) -> None:
         self.folder = InventoryFolder(inventory.dir, repository.name)
         self._connection = connection
-        self._studies = studies
+        self._slices = runs
+        self._studies = studies = runs.studies
         self._repository = repository
         self._chain = Chain(connection, repository.name)
         self._cuts = Cuts(connection, studies)
         self._lease = lease
         self._inventory = inventory
-        self._policy = chain
+        self._policy = policy
         self._zone = zone
         self._software = software
         self._progress = progress
+        self._assembler = Assembler(self.folder, inventory, zone, self._keep_lease)
         self._kept = monotonic()
         self._in_hand: Plan | None = None
 
@@ -97,12 +104,12 @@ class Producer:
         plan = self._chain.plan()
         if plan is None:
             return head
-        left = Plan(**plan)
+        left = Plan.from_json(plan)
         if head is None or head.sequence < left.sequence:
-            manifest = self.folder.published(left.file)
+            manifest = self._whole(left)
             if manifest is None:
                 log.info("discarding inventory %s, which a writer left unfinished", left.sop_instance_uid)
-                self.folder.remove(left.file)
+                self._remove(left)
             else:
                 log.info("finishing inventory %s, which a writer left behind", left.sop_instance_uid)
                 self._move_head(head, manifest)
@@ -111,6 +118,15 @@ class Producer:
             self._settle(left)
         self._forget(left)
         return head
+
+    def _whole(self, plan: Plan) -> Manifest | None:
+        """The planned inventory's manifest if all of its files have their final names and are whole."""
+        found = [self.folder.published(file) for file in plan.files]
+        return found[-1] if None not in found else None
+
+    def _remove(self, plan: Plan) -> None:
+        for file in reversed(plan.files):  # the root first: it is never seen without its parts
+            self.folder.remove(file)
 
     def _agree_on_head(self) -> Manifest | None:
         found = self._chain.head()
@@ -170,15 +186,17 @@ class Producer:
         self._chain.write_plan(self._lease.token, asdict(plan), plan.cut)
         begin = self._cut(plan.cut, head, content, applied)  # 4.
         records = self._read_whole_slice(plan, step, head, content, begin, applied)  # 5., 6.
-        written, manifest = self._assemble(plan, step, head, content, status, begin, records)  # 7.
+        plan = self._in_hand = self._in_parts(plan, records)  # 7.
+        files = self._assemble(plan, step, head, content, status, begin, records)
         self._lease.keep()
-        self.folder.publish(written, manifest)  # 8.
+        for written, manifest in files:
+            self.folder.publish(written, manifest)  # 8.
         self._move_head(head, manifest)  # 9., 10.
         self._settle(plan)  # 11.
         self._forget(plan)  # 12.
         self._in_hand = None
-        told = (step.kind, plan.sop_instance_uid, plan.sequence, manifest.own_records)
-        log.info("published %s %s: sequence %d, %d records", *told)
+        told = (step.kind, plan.sop_instance_uid, plan.sequence, records.own, len(files))
+        log.info("published %s %s: sequence %d, %d records, %d files", *told)
         return manifest
 
     def _step(self, kind: str, head: Manifest | None) -> tiers.Step:
@@ -263,15 +281,15 @@ class Producer:
         raise LostWrites(f"repository {self._repository.name}: shards lost writes from before cut {plan.cut}")
 
     def _read_slice(self, plan: Plan, step: tiers.Step, head: Manifest | None, content: int) -> Records:
-        return write_records(
-            self._studies,
-            (uid for _, uid in self._own(plan.cut, step)),
-            self._inventory.level,
+        uid = plan.sop_instance_uid
+        self.folder.discard_partial(uid)  # of an attempt before
+        return self._slices.write(
+            (study for _, study in self._own(plan.cut, step)),
             # At or after Content Date/Time (C.38.1), and later than any in the chain before: the newest record wins.
             max(content, 0 if head is None else head.last_item_time + 1),
-            self.folder.partial(plan.sop_instance_uid, "body"),
-            self.folder.partial(plan.sop_instance_uid, "revs"),
-            progress=self._tell,
+            self.folder.temporary,
+            uid,
+            self._tell,
         )
 
     def _tell(self, records: int) -> None:
@@ -282,10 +300,22 @@ class Producer:
         if step.kind == "baseline":
             return slices.everything(self._studies)
         if step.kind == "rollup":
-            return slices.rolled_up(self._studies, cut, [self.folder.path / one.file for one in step.replaced])
+            return slices.rolled_up(self._studies, cut, self._files(step.replaced))
         return slices.changed(self._studies, cut)
 
+    def _files(self, members: Sequence[Member]) -> list[Path]:
+        return [self.folder.path / file for member in members for file in member.files]
+
     # --- steps 7 to 12 -----------------------------------------------------------------------------------------
+
+    def _in_parts(self, plan: Plan, records: Records) -> Plan:
+        """The plan with UIDs for the parts, if one inventory cannot hold all records."""
+        parts = in_parts(records.segments, Limits.of(self._inventory))
+        if len(parts) <= 1:
+            return plan
+        plan = replace(plan, parts=tuple(new_uid(self._inventory.uid_root) for _ in parts))
+        self._chain.write_plan(self._lease.token, asdict(plan), plan.cut)
+        return plan
 
     def _assemble(
         self,
@@ -296,31 +326,15 @@ class Producer:
         status: str,
         begin: int | None,
         records: Records,
-    ) -> tuple[Written, Manifest]:
-        end = max(content, records.newest_update or 0, 0 if head is None else head.scope_end)
+    ) -> list[tuple[Written, Manifest]]:
+        """The parts, if there are any, and the root last."""
+        own = 0 if plan.parts else records.own
         total = records.own + (step.kept[-1].total_records if step.kept else 0)
-        syntax = iod.TRANSFER_SYNTAXES[self._inventory.transfer_syntax]
-        uid = plan.sop_instance_uid
         since = 0 if head is None else head.cut
-        heading = iod.Heading(
-            uid,
-            content,
-            (begin, end),
-            self._inventory.level,
-            tiers.describe(step, since, plan.cut, content),
-            self._below(step),
-        )
-        written = assemble(
-            self.folder.partial(uid, "dcm"),
-            iod.file_meta(uid, syntax),
-            iod.header(heading, self._inventory, self._zone) + iod.STUDIES_BEGIN,
-            self.folder.partial(uid, "body"),
-            iod.STUDIES_END + iod.trailer(status, records.own, total, self._inventory, self._software),
-            deflated=self._inventory.transfer_syntax == "DEFLATED",
-            each_block=self._keep_lease,
-        )
+        parts = tuple(beside(plan.file, uid) for uid in plan.parts)
+        itself = Member(plan.sop_instance_uid, plan.sequence, step.tier, plan.file, total, parts)
         manifest = Manifest(
-            sop_instance_uid=uid,
+            sop_instance_uid=plan.sop_instance_uid,
             repository=self._repository.name,
             sequence=plan.sequence,
             kind=step.kind,
@@ -331,20 +345,21 @@ class Producer:
             slice_from=since,
             watermark=content,
             scope_begin=begin,
-            scope_end=end,
+            scope_end=max(content, records.newest_update or 0, 0 if head is None else head.scope_end),
             last_item_time=records.last_item_time,
-            own_records=records.own,
+            own_records=own,
             total_records=total,
             counts=records.counts,
-            incorporated=tuple(one.sop_instance_uid for one in step.kept[-1:]),
-            members=(*step.kept, Member(uid, plan.sequence, step.tier, plan.file, total)),
-            transfer_syntax_uid=syntax,
+            incorporated=(*(one.sop_instance_uid for one in step.kept[-1:]), *plan.parts),
+            members=(*step.kept, itself),
+            transfer_syntax_uid=iod.TRANSFER_SYNTAXES[self._inventory.transfer_syntax],
             file=plan.file,
-            bytes=written.bytes,
-            sha256=written.sha256,
+            bytes=0,
+            sha256="",
             software=self._software,
         )
-        return written, manifest
+        description = tiers.describe(step, since, plan.cut, content)
+        return self._assembler.assemble(manifest, description, self._below(step), records, plan.parts)
 
     def _below(self, step: tiers.Step) -> list[Dataset]:
         """The value of (0008,0422): the newest member that is kept, with a copy of its own."""
@@ -373,25 +388,28 @@ class Producer:
         left = self._chain.plan()
         if plan is None or (left is not None and left["sop_instance_uid"] == plan.sop_instance_uid):
             return  # the next writer finishes it, or removes it
-        self.folder.discard_partial(plan.sop_instance_uid)
+        self._discard(plan)
         # A Redis that lost its tail may have forgotten the head; head.json has not.
         in_redis, on_disk = self._chain.head(), self.folder.head()
         heads = [Manifest.from_json(in_redis)] if in_redis is not None else []
         if not any(may_hold(head, plan) for head in [*heads, *([on_disk] if on_disk is not None else [])]):
-            self.folder.remove(plan.file)
+            self._remove(plan)
 
     def _settle(self, plan: Plan) -> None:
-        path = self.folder.partial(plan.sop_instance_uid, "revs")
-        if not path.exists():
-            return  # lost with the disk cache of a machine that died: the studies stay owed and are written again
-        by_shard = groupby(read_revs(path), key=lambda written: self._studies.shard_of(written[0]))
+        # Notes lost with the disk cache of a machine that died: the studies stay owed and are written again.
+        notes = chain.from_iterable(map(read_revs, self.folder.partials(plan.sop_instance_uid, "revs")))
+        by_shard = groupby(notes, key=lambda written: self._studies.shard_of(written[0]))
         for shard, written in by_shard:
             for page in batches(written, _SETTLE_PAGE):
                 self._cuts.settle(plan.cut, plan.sequence, shard, page)
 
     def _forget(self, plan: Plan) -> None:
         self._chain.write_plan(self._lease.token, None)
-        self.folder.discard_partial(plan.sop_instance_uid)
+        self._discard(plan)
+
+    def _discard(self, plan: Plan) -> None:
+        for uid in (plan.sop_instance_uid, *plan.parts):
+            self.folder.discard_partial(uid)
 
     def _keep_lease(self) -> None:
         if monotonic() - self._kept > self._inventory.lease / 4:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import tzinfo
 from pathlib import Path
+from typing import Final
 
 from state.studies import ReadStudy, Studies
 from state.times import to_iso
@@ -13,7 +15,9 @@ from writers import iod, slices, terms
 from writers.files import Written, assemble
 from writers.plan import new_uid
 from writers.policy import InventoryPolicy
-from writers.records import Records, write_records
+from writers.records import Limits, Records, RunFiles, write_records
+
+_UNLIMITED: Final = Limits(sys.maxsize, sys.maxsize)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +48,11 @@ def write_standalone(
     ``content`` is the watermark: every event up to it is in the state.
     """
     uid = new_uid(policy.uid_root)
-    body = output.with_name(f".{output.name}.body")
-    revs = output.with_name(f".{output.name}.revs")
+    files = RunFiles(output.parent, f".{output.name}")
     try:
         uids = (uid for _, uid in slices.updated(studies, wanted.begin, wanted.end))
         records = write_records(
-            studies, uids, policy.level, content, body, revs, accept=wanted.holds, progress=progress
+            studies, uids, policy.level, content, files, _UNLIMITED, accept=wanted.holds, progress=progress
         )
         begin, end = (None if bound is None else to_iso(bound) for bound in (wanted.begin, wanted.end))
         description = f"Stand-alone delta: studies updated from {begin or 'the beginning'} to {end or 'now'}"
@@ -58,12 +61,12 @@ def write_standalone(
             output.with_name(f".{output.name}.part"),
             iod.file_meta(uid, iod.TRANSFER_SYNTAXES[policy.transfer_syntax]),
             iod.header(heading, policy, zone) + iod.STUDIES_BEGIN,
-            body,
+            [one.body for one in records.segments],
             iod.STUDIES_END + iod.trailer(terms.COMPLETE, records.own, records.own, policy, software),
             deflated=policy.transfer_syntax == "DEFLATED",
         )
         written.path.replace(output)
     finally:
-        body.unlink(missing_ok=True)
-        revs.unlink(missing_ok=True)
+        files.body(0).unlink(missing_ok=True)
+        files.revs.unlink(missing_ok=True)
     return written, records

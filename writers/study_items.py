@@ -64,13 +64,14 @@ class StudyItems:
 
     def encode(self, record: StudyRecord, item_inventory_datetime: int) -> bytes:
         """The Item of a whole record, as it was at ``item_inventory_datetime`` (UTC microseconds)."""
-        return self.encode_all([(record, item_inventory_datetime)])
+        [item] = self.encode_all([(record, item_inventory_datetime)])
+        return item
 
-    def encode_all(self, records: Sequence[tuple[StudyRecord, int]]) -> bytes:
+    def encode_all(self, records: Sequence[tuple[StudyRecord, int]]) -> list[bytes]:
         """The Items of several: much faster for each of a hundred than :meth:`encode`."""
         written = {moment: to_dt(moment) for _, moment in records}
         rows = [self._study_values(record, written[moment]) for record, moment in records]
-        return to_bytes("".join(self._study.items(rows)))
+        return [to_bytes(item) for item in self._study.items(rows)]
 
     def _study_values(self, record: StudyRecord, item_inventory_datetime: str) -> dict[str, Value]:
         values: dict[str, Value] = {

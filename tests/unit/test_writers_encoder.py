@@ -117,7 +117,7 @@ def test_records_encoded_together_come_out_as_each_alone(found: list[StudyRecord
     together, alone = StudyItems(level), StudyItems(level)
     same = [record for record in found for _ in range(3)]  # so that there are enough of each kind
     encoded = together.encode_all([(record, at) for record in same])
-    assert encoded == b"".join(alone.encode(record, at) for record in same)
+    assert encoded == [alone.encode(record, at) for record in same]
     assert together.counts == alone.counts
     assert together.too_long == alone.too_long
 
@@ -215,7 +215,7 @@ def test_values_that_are_too_long_are_counted_each_time_also_within_sequences_an
     tags = ("00081032", "00080104")  # Code Meaning within Procedure Code Sequence
     table = {tags[0]: item_attributes(Level.STUDY)[tags[0]]}
     encoder = ItemEncoder(table)
-    rows: list[Item] = [{tags[0]: [{tags[1]: "x" * 65_536}]} for _ in range(5)] + [{tags[0]: [{tags[1]: "CT"}]}]
+    rows: list[Item] = [{tags[0]: [{tags[1]: meaning}]} for meaning in ["x" * 65_536] * 5 + ["CT"]]
     encoded = encoder.items([*rows, *rows])
     assert encoder.too_long == 10
     assert encoded == encoder.items(rows) * 2

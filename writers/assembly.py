@@ -1,0 +1,98 @@
+"""Whole files of an inventory from its encoded records: one, or a root and the parts that it is split into.
+
+A part is an Inventory SOP Instance of its own: PARTIAL, of the same Scope, with nothing incorporated. The root then
+holds no records itself and incorporates the inventory before it and all parts (PS3.3 C.38.1.1.5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import tzinfo
+
+from pydicom.dataset import Dataset
+
+from writers import iod, terms
+from writers.files import InventoryFolder, Written, assemble
+from writers.manifest import Manifest
+from writers.plan import beside
+from writers.policy import InventoryPolicy
+from writers.records import Limits, Records, Segment
+
+
+@dataclass(frozen=True, slots=True)
+class Assembler:
+    """Puts together the files of one inventory in ``folder``. ``each_block`` is called again and again."""
+
+    folder: InventoryFolder
+    policy: InventoryPolicy
+    zone: tzinfo
+    each_block: Callable[[], None]
+
+    def assemble(
+        self,
+        manifest: Manifest,
+        description: str,
+        below: Sequence[Dataset],
+        records: Records,
+        uids_of_parts: Sequence[str],
+    ) -> list[tuple[Written, Manifest]]:
+        """The parts, if there are any, and the root last; each is on disk under its temporary name.
+
+        ``manifest`` is the root's, without what is known only now: sizes and digests. ``below`` is what it incorporates
+        beside its parts.
+        """
+        if not uids_of_parts:
+            return [self._file(manifest, description, below, records.segments)]
+        parts = []
+        groups = in_parts(records.segments, Limits.of(self.policy))
+        for number, (uid, segments) in enumerate(zip(uids_of_parts, groups, strict=True), 1):
+            own = sum(one.records for one in segments)
+            part = replace(
+                manifest,
+                sop_instance_uid=uid,
+                kind="part",
+                tier=None,
+                status=terms.PARTIAL,
+                own_records=own,
+                total_records=own,
+                counts={"studies": own},
+                incorporated=(),
+                members=(),
+                file=beside(manifest.file, uid),
+            )
+            parts.append(self._file(part, f"Part {number} of {len(groups)}. {description}", (), segments))
+        below = [*below, *(iod.reference(uid, ()) for uid in uids_of_parts)]
+        return [*parts, self._file(manifest, description, below, ())]
+
+    def _file(
+        self, manifest: Manifest, description: str, below: Sequence[Dataset], segments: Sequence[Segment]
+    ) -> tuple[Written, Manifest]:
+        uid, policy = manifest.sop_instance_uid, self.policy
+        scope = (manifest.scope_begin, manifest.scope_end)
+        heading = iod.Heading(uid, manifest.watermark, scope, policy.level, description, below)
+        counts = (manifest.own_records, manifest.total_records)
+        written = assemble(
+            self.folder.partial(uid, "dcm"),
+            iod.file_meta(uid, manifest.transfer_syntax_uid),
+            iod.header(heading, policy, self.zone) + iod.STUDIES_BEGIN,
+            [one.body for one in segments],
+            iod.STUDIES_END + iod.trailer(manifest.status, *counts, policy, manifest.software),
+            deflated=policy.transfer_syntax == "DEFLATED",
+            each_block=self.each_block,
+        )
+        return written, replace(manifest, bytes=written.bytes, sha256=written.sha256)
+
+
+def in_parts(segments: Sequence[Segment], most: Limits) -> list[list[Segment]]:
+    """Segments in their order, as many together as one inventory may hold."""
+    parts: list[list[Segment]] = []
+    records = size = 0
+    for segment in segments:
+        if not parts or not most.hold(records + segment.records, size + segment.bytes):
+            parts.append([])
+            records = size = 0
+        parts[-1].append(segment)
+        records += segment.records
+        size += segment.bytes
+    return parts

@@ -1,0 +1,133 @@
+"""A slice encoded in runs of studies: one after another if there are few, side by side in processes if there are many.
+
+A run's files are its own, so that runs need nothing of each other; what they come to is put in order again.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from itertools import chain
+from multiprocessing import connection as pipes
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+from threading import Thread
+from typing import Final
+
+from state.attributes import Level
+from state.connection import Connection
+from state.policy import RedisPolicy
+from state.studies import Studies, batches
+from writers.policy import InventoryPolicy
+from writers.records import Limits, Records, RunFiles, write_records
+
+RUN: Final = 20_000  # studies: some seconds of work
+
+_LOOK: Final = 1.0  # seconds between two reports while a run is waited for
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What a process needs to know to write one run."""
+
+    redis: RedisPolicy
+    repository: str
+    shards: int
+    study_instance_uids: list[str]
+    level: Level
+    earliest: int
+    files: RunFiles
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Slices:
+    """Writes slices of one repository. ``redis`` is how processes reach the state."""
+
+    studies: Studies
+    redis: RedisPolicy
+    policy: InventoryPolicy
+
+    def write(
+        self,
+        study_instance_uids: Iterable[str],
+        earliest: int,
+        folder: Path,
+        stem: str,
+        progress: Callable[[int], None],
+    ) -> Records:
+        """Encode these studies in their order, each not before ``earliest``, into files that begin with ``stem``.
+
+        ``progress`` is told how many are written, every second or more often; what it raises ends the work.
+        """
+        runs = batches(study_instance_uids, RUN)
+        first, second = next(runs, []), next(runs, None)
+        if second is None or self.policy.processes == 1:
+            all_of_them = chain(first, second or (), chain.from_iterable(runs))
+            files = RunFiles(folder, f"{stem}.{0:04}")
+            return write_records(
+                self.studies, all_of_them, self.policy.level, earliest, files, Limits.of(self.policy), progress=progress
+            )
+        found = Records()
+        pending: deque[Future[Records]] = deque()
+        with ProcessPoolExecutor(self.policy.processes, get_context("spawn"), _prepare) as pool:
+            try:
+                for number, uids in enumerate(chain([first, second], runs)):
+                    if len(pending) > self.policy.processes:
+                        _collect(pending.popleft(), found, progress)
+                    files = RunFiles(folder, f"{stem}.{number:04}")
+                    pending.append(pool.submit(_write, self._run(uids, earliest, files)))
+                while pending:
+                    _collect(pending.popleft(), found, progress)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        return found
+
+    def _run(self, uids: list[str], earliest: int, files: RunFiles) -> _Run:
+        studies = self.studies
+        return _Run(
+            self.redis,
+            studies.repository,
+            studies.shards,
+            uids,
+            self.policy.level,
+            earliest,
+            files,
+            Limits.of(self.policy),
+        )
+
+
+def _collect(run: Future[Records], found: Records, progress: Callable[[int], None]) -> None:
+    """Wait for a run and append what it came to."""
+    while not wait([run], _LOOK).done:
+        progress(found.own)
+    found.add(run.result())
+    progress(found.own)
+
+
+def _write(run: _Run) -> Records:
+    """Write one run, in a process of its own."""
+    connection = Connection(run.redis)
+    try:
+        studies = Studies(connection, run.repository, run.shards)
+        return write_records(studies, run.study_instance_uids, run.level, run.earliest, run.files, run.limits)
+    finally:
+        connection.close()
+
+
+def _prepare() -> None:
+    """Leave Ctrl-C to the program, and end with it: one that was killed can tell nobody to stop."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with_parent, name="parent", daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        pipes.wait([parent.sentinel])
+        os._exit(1)
