@@ -55,12 +55,13 @@ class Deployed(RuleBasedStateMachine):
 
     @initialize(
         level=st.sampled_from((Level.INSTANCE, Level.INSTANCE, Level.SERIES, Level.STUDY)),
-        fanout=st.sampled_from((2, 3, 8)),
+        fanout=st.sampled_from((2, 3, 8)),  # and how many records a file may hold
         origin=st.sampled_from(("unknown", "empty")),
         replays=st.booleans(),
     )
     def begin(self, level: Level, fanout: int, origin: str, replays: bool) -> None:
-        self.world = World(self.servers, level, fanout, origin, replays=replays)
+        records = {2: 1, 3: 2, 8: 1000}[fanout]
+        self.world = World(self.servers, level, fanout, origin, records, replays=replays)
 
     # --- what the archive does ---------------------------------------------------------------------------------
 

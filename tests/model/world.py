@@ -179,6 +179,7 @@ class World:
         level: Level = Level.INSTANCE,
         fanout: int = 2,
         origin: str = "unknown",
+        records: int = 2,
         *,
         replays: bool = True,
     ) -> None:
@@ -192,6 +193,7 @@ class World:
             INVENTORY__LEVEL=str(level),
             CHAIN__ROLLUP_FANOUT=str(fanout),
             CHAIN__ORIGIN=origin,
+            INVENTORY__MAX_RECORDS_PER_INSTANCE=str(records),
         )
         self.deployment.clock.now = BEGIN
         self.topic = ModelTopic([[] for _ in range(PARTITIONS)])
