@@ -23,6 +23,7 @@ from tests.servers.redis_server import run_redis
 
 _STUDIES: Final = 400
 _CHANGED: Final = 200  # before each delta
+_PATIENCE: Final = 10  # seconds
 _GIVEN: Final = {
     "INVENTORY__MAX_RECORDS_PER_INSTANCE": "30",
     "INVENTORY__PROCESSES": "2",
@@ -73,6 +74,7 @@ def kill_writers(folder: Path, redis_url: str, repository: str, kills: int, seed
                 _wait(lambda: _files(chain) >= before + files, writer)  # noqa: B023  # called before the next round
             writer.kill()
             writer.wait()
+            _wait_for_its_processes(writer.pid)
             found.kills += 1
             unfinished = _plans(chain)
             found.unfinished += unfinished
@@ -90,6 +92,18 @@ def _wait(condition: Callable[[], bool], writer: subprocess.Popen[bytes]) -> Non
     """Until it is true, or the writer has ended."""
     while not condition() and writer.poll() is None:
         time.sleep(0.001)
+
+
+def _wait_for_its_processes(session: int) -> None:
+    """They end by themselves when the writer has."""
+    limit = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            os.killpg(session, 0)
+        except ProcessLookupError:
+            return
+        assert time.monotonic() < limit, "processes of a killed writer go on"
+        time.sleep(0.005)
 
 
 def _plans(chain: Chain) -> bool:
@@ -110,7 +124,9 @@ def _start(chain: Chain, program: Path) -> subprocess.Popen[bytes]:
     root = Path(__file__).resolve().parent.parent
     environ = os.environ | chain.deployment.environ | {"PYTHONPATH": str(root)}
     command = [sys.executable, str(program)]
-    return subprocess.Popen(command, env=environ, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(
+        command, env=environ, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
 
 
 def main() -> None:

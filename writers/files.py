@@ -85,6 +85,11 @@ class InventoryFolder:
         for path in self._partial.glob(f"{sop_instance_uid}.*"):
             path.unlink(missing_ok=True)
 
+    def discard_partials(self) -> None:
+        """Remove whatever anybody left behind. For who holds the lease: nobody else produces here."""
+        for path in self._partial.iterdir():
+            path.unlink(missing_ok=True)
+
     def publish(self, written: Written, manifest: Manifest) -> None:
         """Give a whole file its final name, and its manifest beside it. In this order, each durable before the next."""
         final = self.path / manifest.file

@@ -103,6 +103,7 @@ class Producer:
         head = self._agree_on_head()
         plan = self._chain.plan()
         if plan is None:
+            self.folder.discard_partials()
             return head
         left = Plan.from_json(plan)
         if head is None or head.sequence < left.sequence:
@@ -117,6 +118,7 @@ class Producer:
         if head is not None and head.sop_instance_uid == left.sop_instance_uid:
             self._settle(left)
         self._forget(left)
+        self.folder.discard_partials()
         return head
 
     def _whole(self, plan: Plan) -> Manifest | None:

@@ -12,7 +12,7 @@ from typing import BinaryIO, Final
 
 from state.attributes import Level
 from state.record import StudyRecord
-from state.studies import ReadStudy, Studies, batches
+from state.studies import ReadStudy, batches
 from writers.policy import InventoryPolicy
 from writers.study_items import StudyItems
 
@@ -94,24 +94,22 @@ class RunFiles:
 
 
 def write_records(
-    studies: Studies,
-    study_instance_uids: Iterable[str],
+    reads: Iterable[ReadStudy],
     level: Level,
     earliest: int,
     files: RunFiles,
     limits: Limits,
     *,
-    accept: Callable[[ReadStudy], bool] = lambda read: True,
     progress: Callable[[int], None] = lambda records: None,
 ) -> Records:
-    """Encode the studies that ``accept`` takes into segments within ``limits``, at least one.
+    """Encode studies in their order into segments within ``limits``, at least one.
 
     Item Inventory DateTime is when a study was read by the state server's clock, but not before ``earliest``.
     ``progress`` is told how many are written, once a page.
     """
     items = StudyItems(level)
     with _Segments(files, limits, earliest) as segments, files.revs.open("w", encoding="ascii") as notes:
-        for page in batches(filter(accept, studies.read(study_instance_uids, PAGE)), PAGE):
+        for page in batches(reads, PAGE):
             records = [(read.record, max(read.read_at, earliest)) for read in page]
             segments.write(records, items.encode_all(records))
             notes.writelines([f"{one.study_instance_uid} {one.in_state.rev.hex()}\n" for one, _ in records])

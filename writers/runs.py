@@ -23,7 +23,7 @@ from state.connection import Connection
 from state.policy import RedisPolicy
 from state.studies import Studies, batches
 from writers.policy import InventoryPolicy
-from writers.records import Limits, Records, RunFiles, write_records
+from writers.records import PAGE, Limits, Records, RunFiles, write_records
 
 RUN: Final = 20_000  # studies: some seconds of work
 
@@ -69,9 +69,9 @@ class Slices:
         if second is None or self.policy.processes == 1:
             all_of_them = chain(first, second or (), chain.from_iterable(runs))
             files = RunFiles(folder, f"{stem}.{0:04}")
-            return write_records(
-                self.studies, all_of_them, self.policy.level, earliest, files, Limits.of(self.policy), progress=progress
-            )
+            reads = self.studies.read(all_of_them, PAGE)
+            most = Limits.of(self.policy)
+            return write_records(reads, self.policy.level, earliest, files, most, progress=progress)
         found = Records()
         pending: deque[Future[Records]] = deque()
         with ProcessPoolExecutor(self.policy.processes, get_context("spawn"), _prepare) as pool:
@@ -114,8 +114,8 @@ def _write(run: _Run) -> Records:
     """Write one run, in a process of its own."""
     connection = Connection(run.redis)
     try:
-        studies = Studies(connection, run.repository, run.shards)
-        return write_records(studies, run.study_instance_uids, run.level, run.earliest, run.files, run.limits)
+        reads = Studies(connection, run.repository, run.shards).read(run.study_instance_uids, PAGE)
+        return write_records(reads, run.level, run.earliest, run.files, run.limits)
     finally:
         connection.close()
 
