@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Final
 
 import orjson
@@ -15,6 +16,7 @@ from state.keys import RepositoryKeys, ShardKeys
 from state.studies import FIRST_GENERATION, Revs, Studies, batches
 
 _PAGE: Final = 500
+_CALLS: Final = 16  # pages in one round trip
 
 
 class Lease:
@@ -140,16 +142,25 @@ class Cuts:
         replies = self._connection.send([("GET", keys.generation) for keys in self._keys])
         return [int(found or FIRST_GENERATION) for found in replies]
 
-    def settle(self, n: int, sequence: int, shard: int, written: Sequence[tuple[str, bytes]]) -> None:
-        """Strike published studies of one shard off: (Study Instance UID, rev written).
+    def settle(self, n: int, sequence: int, written: Iterable[tuple[str, bytes]]) -> None:
+        """Strike published studies off: (Study Instance UID, rev written), those of a shard together.
 
         One that has changed since it was read is owed by cut ``n + 1``.
         """
+        by_shard = groupby(written, key=lambda pair: self._studies.shard_of(pair[0]))
+        pages = ((shard, page) for shard, some in by_shard for page in batches(some, _PAGE))
+        for some in batches(pages, _CALLS):
+            self._connection.call(self._settle_call(n, sequence, shard, page) for shard, page in some)
+
+    def _settle_call(self, n: int, sequence: int, shard: int, written: Sequence[tuple[str, bytes]]) -> ScriptCall:
         keys = self._keys[shard]
-        args: list[Any] = [n + 1, sequence]
+        args: list[Arg] = [n + 1, sequence]
+        stem = keys.study("")
+        studies = [keys.changed]
         for uid, rev in written:
             args += (uid, rev)
-        self._connection.call([ScriptCall("settle", [keys.changed, *(keys.study(uid) for uid, _ in written)], args)])
+            studies.append(stem + uid)
+        return ScriptCall("settle", studies, args)
 
 
 class Chain:

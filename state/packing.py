@@ -97,7 +97,15 @@ class Packer:
             # A bare rev stands where a patient's news found a study that is not stored yet.
             return StudyRecord(study_instance_uid, in_state=InState(rev or b""))
         known = orjson.loads(study)
-        series = series or b""
+        in_state = InState(rev, int(time), study, series or b"", known["c"], patient_of(known["a"]))
+        record = self._unpack(study_instance_uid, known, in_state)
+        if "p" in known:
+            record.said_at = _as_said_at(known["p"], record.attributes)
+        return record
+
+    def _unpack(self, study_instance_uid: str, known: dict[str, Any], in_state: InState) -> StudyRecord:
+        """The record without its instances, and without what only those who merge need to know."""
+        series = in_state.series
         records = {row[0]: _as_series(row) for row in orjson.loads(series)} if series else {}
         record = StudyRecord(
             study_instance_uid,
@@ -110,11 +118,9 @@ class Packer:
             expected_instances=known["e"][1],
             series=records,
             chunks=[None] * known["c"],
-            known_instances=sum(one.instances for one in records.values()),
-            in_state=InState(rev or b"", int(time), study, series, known["c"], patient_of(known["a"])),
+            known_instances=sum([one.instances for one in records.values()]),
+            in_state=in_state,
         )
-        if "p" in known:
-            record.said_at = _as_said_at(known["p"], record.attributes)
         if "o" in known:
             record.laid_over = LaidOver(*known["o"])
         return record
@@ -135,8 +141,19 @@ class Packer:
         record.chunks[index] = chunk
 
     def unpack(self, study_instance_uid: str, fields: Mapping[bytes, bytes]) -> StudyRecord:
-        """The whole record from all fields of its hash (HGETALL)."""
-        record = self.unpack_head(study_instance_uid, [fields.get(name) for name in HEAD])
+        """The whole record from all fields of its hash (HGETALL), to be shown and not to be written again.
+
+        When and by whom its patient was named is left out.
+        """
+        study = fields.get(b"study")
+        if study is None:
+            return self.unpack_head(study_instance_uid, [fields.get(name) for name in HEAD])
+        known = orjson.loads(study)
+        in_state = InState(fields[b"rev"], int(fields[b"time"]), study, fields.get(b"series", b""), known["c"])
+        record = self._unpack(study_instance_uid, known, in_state)
+        if not record.series:
+            record.chunks = [{}]
+            return record
         for index in range(record.in_state.chunks):
             self.unpack_chunk(record, index, fields.get(chunk_field(index)))
         return record

@@ -343,7 +343,7 @@ class StudyRecord(Struct):
     @property
     def modalities(self) -> str:
         """Modalities in Study (0008,0061): of the live series, of all if none is live, as stated if none is known."""
-        series = self.inventoried_series()
+        series = self.inventoried_series() if self.series else []
         if not series:
             stated = self.attributes.get(MODALITIES_IN_STUDY, "")
             return stated if isinstance(stated, str) else ""

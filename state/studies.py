@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
 from secrets import token_bytes
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from msgspec import Struct, field
 
@@ -56,8 +56,7 @@ class Written:
     conflicts: Mapping[int, StateError]
 
 
-@dataclass(frozen=True, slots=True)
-class ReadStudy:
+class ReadStudy(NamedTuple):
     """A whole record as it was read for an inventory, and when (UTC microseconds of the state server's clock)."""
 
     record: StudyRecord
@@ -264,12 +263,13 @@ class Studies:
 
     def read(self, study_instance_uids: Iterable[str], page: int = 100) -> Iterator[ReadStudy]:
         """Whole records in the order asked for, a page at a time; a study that is not there is passed over."""
+        unpack = self._packer.unpack
         for uids in batches(study_instance_uids, page):
             read_at = self._connection.now()
             found = self._connection.send([("HGETALL", self._study_key(uid)) for uid in uids])
-            for uid, fields in zip(uids, found, strict=True):
-                if fields:
-                    yield ReadStudy(self._packer.unpack(uid, fields), read_at)
+            yield from [
+                ReadStudy(unpack(uid, fields), read_at) for uid, fields in zip(uids, found, strict=True) if fields
+            ]
 
 
 def batches(found: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from functools import lru_cache
 from typing import Final
@@ -19,8 +20,10 @@ _DICOM_DT: Final = re.compile(
 )
 _FIRST: Final = -62_135_596_800 * MICROSECONDS  # the years 1 to 9999 are all that DICOM and Python can write
 _LAST: Final = 253_402_300_800 * MICROSECONDS - 1
-_USUAL_LENGTH: Final = len("YYYY-MM-DDTHH:MM:SS.FFFFFF+HH:MM")
-_MINUTE: Final = "60"  # no digits of seconds and microseconds come after these
+_USUAL_ISO: Final = len("YYYY-MM-DDTHH:MM:SS.FFFFFF+HH:MM")
+_USUAL_DT: Final = len("YYYYMMDDHHMMSS.FFFFFF+HHMM")
+_PLAIN_MINUTE: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:[+-]\d\d:\d\d|\d{12}[+-]\d{4}", re.ASCII)
+_SIXTY: Final = "60"  # digits of seconds and microseconds come before it
 
 
 def from_datetime(moment: datetime) -> int:
@@ -62,19 +65,23 @@ def parse_time(text: str, zone: tzinfo = UTC) -> int:
     Raises:
         ValueError: the text is neither, or names a moment outside the years 1 to 9999.
     """
-    if len(text) == _USUAL_LENGTH and text[19] == "." and text[26] in "+-" and text[29] == ":":
-        within = text[17:19] + text[20:26]
-        if within.isdecimal() and within.isascii() and within < _MINUTE:
-            try:
-                return _minute(text[:17], text[26:]) + int(within)
-            except ValueError:
-                pass  # told below, of the whole text
+    if len(text) == _USUAL_ISO and text[19] == "." and text[26] in "+-" and text[29] == ":":
+        minute, within = (text[:17], text[26:]), text[17:19] + text[20:26]
+    elif len(text) == _USUAL_DT and text[14] == "." and text[21] in "+-":
+        minute, within = (text[:12], text[21:]), text[12:14] + text[15:21]
+    else:
+        return _parse_any(text, zone)
+    if within.isdecimal() and within.isascii() and within < _SIXTY:
+        with suppress(ValueError):  # told below, of the whole text
+            return _minute(*minute) + int(within)
     return _parse_any(text, zone)
 
 
 @lru_cache(maxsize=1 << 12)
 def _minute(begin: str, offset: str) -> int:
     """The moment at which a minute begins: most events of a stream lie in few of them."""
+    if not _PLAIN_MINUTE.fullmatch(begin + offset):
+        raise ValueError("not as most write it")
     return _parse_any(f"{begin}00{offset}", UTC)
 
 

@@ -14,9 +14,10 @@ from pydicom.dataset import Dataset
 
 from writers import iod, terms
 from writers.files import InventoryFolder, Written, assemble
-from writers.manifest import Manifest
+from writers.manifest import Manifest, Member
 from writers.plan import beside
 from writers.policy import InventoryPolicy
+from writers.reader import InventoryFile
 from writers.records import Limits, Records, Segment
 
 
@@ -33,15 +34,16 @@ class Assembler:
         self,
         manifest: Manifest,
         description: str,
-        below: Sequence[Dataset],
+        before: Sequence[Member],
         records: Records,
         uids_of_parts: Sequence[str],
     ) -> list[tuple[Written, Manifest]]:
         """The parts, if there are any, and the root last; each is on disk under its temporary name.
 
-        ``manifest`` is the root's, without what is known only now: sizes and digests. ``below`` is what it incorporates
-        beside its parts.
+        ``manifest`` is the root's, without what is known only now: sizes and digests. ``before`` is the member that it
+        incorporates beside its parts, if there is one.
         """
+        below = [self._reference(member) for member in before]
         if not uids_of_parts:
             return [self._file(manifest, description, below, records.segments)]
         parts = []
@@ -64,6 +66,12 @@ class Assembler:
             parts.append(self._file(part, f"Part {number} of {len(groups)}. {description}", (), segments))
         below = [*below, *(iod.reference(uid, ()) for uid in uids_of_parts)]
         return [*parts, self._file(manifest, description, below, ())]
+
+    def _reference(self, member: Member) -> Dataset:
+        """An Item of (0008,0422) with a copy of the member's own."""
+        with InventoryFile(self.folder.path / member.file) as inventory:
+            below = inventory.header.get("IncorporatedInventoryInstanceSequence") or []
+        return iod.reference(member.sop_instance_uid, below)
 
     def _file(
         self, manifest: Manifest, description: str, below: Sequence[Dataset], segments: Sequence[Segment]

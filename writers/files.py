@@ -80,10 +80,11 @@ class InventoryFolder:
         """All such files of one kind, by name."""
         return sorted(self._partial.glob(f"{sop_instance_uid}.*.{kind}"))
 
-    def discard_partial(self, sop_instance_uid: str) -> None:
+    def discard_partial(self, *sop_instance_uids: str) -> None:
         """Remove what a production left behind."""
-        for path in self._partial.glob(f"{sop_instance_uid}.*"):
-            path.unlink(missing_ok=True)
+        for uid in sop_instance_uids:
+            for path in self._partial.glob(f"{uid}.*"):
+                path.unlink(missing_ok=True)
 
     def discard_partials(self) -> None:
         """Remove whatever anybody left behind. For who holds the lease: nobody else produces here."""
@@ -111,10 +112,16 @@ class InventoryFolder:
             return None
         return manifest if whole else None
 
-    def remove(self, file: str) -> None:
-        """Remove an inventory that never was published, and its manifest."""
-        for path in ((self.path / file).with_suffix(".json"), self.path / file):
-            path.unlink(missing_ok=True)
+    def whole(self, files: Sequence[str]) -> Manifest | None:
+        """The last one's manifest, if all of these are :meth:`published`."""
+        found = [self.published(file) for file in files]
+        return found[-1] if None not in found else None
+
+    def remove(self, files: Sequence[str]) -> None:
+        """Remove what never was published as a whole, with its manifests: the last first, lest it be seen alone."""
+        for file in reversed(files):
+            for path in ((self.path / file).with_suffix(".json"), self.path / file):
+                path.unlink(missing_ok=True)
 
     def head(self) -> Manifest | None:
         """What head.json says; None if there is none.

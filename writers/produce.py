@@ -25,18 +25,15 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import tzinfo
-from itertools import chain, groupby
+from itertools import chain
 from pathlib import Path
 from time import monotonic
 from typing import Final, TypeAlias
-
-from pydicom.dataset import Dataset
 
 from state.chain import Chain, Cuts, Lease
 from state.connection import Connection
 from state.errors import Fenced
 from state.repository import Repository
-from state.studies import batches
 from state.times import to_datetime
 from writers import iod, slices, terms, tiers
 from writers.assembly import Assembler, in_parts
@@ -44,7 +41,6 @@ from writers.files import FolderUnusable, InventoryFolder, Written
 from writers.manifest import Manifest, Member
 from writers.plan import Plan, beside, may_hold, new_uid
 from writers.policy import ChainPolicy, InventoryPolicy
-from writers.reader import InventoryFile
 from writers.records import Limits, Records, read_revs
 from writers.runs import Slices
 
@@ -52,7 +48,6 @@ log = logging.getLogger(__name__)
 
 Applied: TypeAlias = "Mapping[str, int]"  # last offsets by partition
 _ATTEMPTS: Final = 3  # to read a slice whose shards lose writes
-_SETTLE_PAGE: Final = 500
 _WAIT: Final = 30.0  # seconds for shards to reach what the watermark stands for
 
 
@@ -107,10 +102,10 @@ class Producer:
             return head
         left = Plan.from_json(plan)
         if head is None or head.sequence < left.sequence:
-            manifest = self._whole(left)
+            manifest = self.folder.whole(left.files)
             if manifest is None:
                 log.info("discarding inventory %s, which a writer left unfinished", left.sop_instance_uid)
-                self._remove(left)
+                self.folder.remove(left.files)
             else:
                 log.info("finishing inventory %s, which a writer left behind", left.sop_instance_uid)
                 self._move_head(head, manifest)
@@ -120,15 +115,6 @@ class Producer:
         self._forget(left)
         self.folder.discard_partials()
         return head
-
-    def _whole(self, plan: Plan) -> Manifest | None:
-        """The planned inventory's manifest if all of its files have their final names and are whole."""
-        found = [self.folder.published(file) for file in plan.files]
-        return found[-1] if None not in found else None
-
-    def _remove(self, plan: Plan) -> None:
-        for file in reversed(plan.files):  # the root first: it is never seen without its parts
-            self.folder.remove(file)
 
     def _agree_on_head(self) -> Manifest | None:
         found = self._chain.head()
@@ -361,16 +347,7 @@ class Producer:
             software=self._software,
         )
         description = tiers.describe(step, since, plan.cut, content)
-        return self._assembler.assemble(manifest, description, self._below(step), records, plan.parts)
-
-    def _below(self, step: tiers.Step) -> list[Dataset]:
-        """The value of (0008,0422): the newest member that is kept, with a copy of its own."""
-        if not step.kept:
-            return []
-        newest = step.kept[-1]
-        with InventoryFile(self.folder.path / newest.file) as inventory:
-            below = inventory.header.get("IncorporatedInventoryInstanceSequence") or []
-        return [iod.reference(newest.sop_instance_uid, below)]
+        return self._assembler.assemble(manifest, description, step.kept[-1:], records, plan.parts)
 
     def _move_head(self, head: Manifest | None, manifest: Manifest) -> None:
         self._chain.move_head(self._lease.token, 0 if head is None else head.sequence, manifest.to_json())
@@ -390,28 +367,21 @@ class Producer:
         left = self._chain.plan()
         if plan is None or (left is not None and left["sop_instance_uid"] == plan.sop_instance_uid):
             return  # the next writer finishes it, or removes it
-        self._discard(plan)
+        self.folder.discard_partial(plan.sop_instance_uid, *plan.parts)
         # A Redis that lost its tail may have forgotten the head; head.json has not.
         in_redis, on_disk = self._chain.head(), self.folder.head()
         heads = [Manifest.from_json(in_redis)] if in_redis is not None else []
         if not any(may_hold(head, plan) for head in [*heads, *([on_disk] if on_disk is not None else [])]):
-            self._remove(plan)
+            self.folder.remove(plan.files)
 
     def _settle(self, plan: Plan) -> None:
         # Notes lost with the disk cache of a machine that died: the studies stay owed and are written again.
         notes = chain.from_iterable(map(read_revs, self.folder.partials(plan.sop_instance_uid, "revs")))
-        by_shard = groupby(notes, key=lambda written: self._studies.shard_of(written[0]))
-        for shard, written in by_shard:
-            for page in batches(written, _SETTLE_PAGE):
-                self._cuts.settle(plan.cut, plan.sequence, shard, page)
+        self._cuts.settle(plan.cut, plan.sequence, notes)
 
     def _forget(self, plan: Plan) -> None:
         self._chain.write_plan(self._lease.token, None)
-        self._discard(plan)
-
-    def _discard(self, plan: Plan) -> None:
-        for uid in (plan.sop_instance_uid, *plan.parts):
-            self.folder.discard_partial(uid)
+        self.folder.discard_partial(plan.sop_instance_uid, *plan.parts)
 
     def _keep_lease(self) -> None:
         if monotonic() - self._kept > self._inventory.lease / 4:

@@ -20,7 +20,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, 
 
 from writers.decoding import decode, python_encodings
 from writers.file_meta import read_file_meta
-from writers.scanning import ITEM, SEQUENCE_DELIMITATION, UNDEFINED, Malformed, show
+from writers.scanning import ITEM, SEQUENCE_DELIMITATION, UNDEFINED, Malformed, Wanted, show
 from writers.streaming import (
     ByteStream,
     Head,
@@ -30,7 +30,7 @@ from writers.streaming import (
     plain_chunks,
     read_head,
 )
-from writers.study_item import InvalidInventory, StudyItem, read_study_item
+from writers.study_item import WANTED, InvalidInventory, StudyItem, read_study_item
 from writers.terms import INVENTORY_STORAGE
 
 __all__ = ["InvalidInventory", "InventoryFile", "StudyItem"]
@@ -161,6 +161,7 @@ class InventoryFile:
 
     def _items(self, sequence: Head) -> Iterator[StudyItem]:
         stream = self._stream
+        wanted = Wanted(WANTED)
         undefined = sequence.length == UNDEFINED
         implicit = self.implicit or sequence.vr == b"UN"
         end = stream.offset + sequence.length
@@ -182,8 +183,10 @@ class InventoryFile:
                 data = stream.read(head.length)
             if not undefined and stream.offset > end:
                 raise Malformed(position, f"an Item goes past the end of {show(_STUDIES)}")
-            with self._shifted(offset):
-                item = read_study_item(data, implicit, self.zone, self.path, offset, self.character_sets)
+            try:
+                item = read_study_item(data, implicit, wanted, self.zone, self.path, offset, self.character_sets)
+            except Malformed as error:
+                raise Malformed(offset + error.offset, str(error)) from None
             yield item
 
     def _copy_elements(self, below: int) -> bytes:

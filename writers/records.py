@@ -48,8 +48,8 @@ class Segment:
         self.records += len(records)
         self.bytes += size
         if records:
-            self.newest_update = max(self.newest_update or 0, *(record.update_time for record, _ in records))
-            self.last_item_time = max(self.last_item_time, *(item_time for _, item_time in records))
+            self.newest_update = max([self.newest_update or 0, *[record.update_time for record, _ in records]])
+            self.last_item_time = max([self.last_item_time, *[item_time for _, item_time in records]])
 
 
 @dataclass(slots=True)

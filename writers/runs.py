@@ -1,5 +1,7 @@
 """A slice encoded in runs of studies: one after another if there are few, side by side in processes if there are many.
 
+This process is one of them.
+
 A run's files are its own, so that runs need nothing of each other; what they come to is put in order again.
 """
 
@@ -11,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from multiprocessing import connection as pipes
 from multiprocessing import get_context, parent_process
 from pathlib import Path
@@ -25,7 +27,8 @@ from state.studies import Studies, batches
 from writers.policy import InventoryPolicy
 from writers.records import PAGE, Limits, Records, RunFiles, write_records
 
-RUN: Final = 20_000  # studies: some seconds of work
+RUN: Final = 5_000  # studies: a fraction of a second of work, or some seconds if they are large
+FEW: Final = 4  # runs; with fewer, processes would have started when all is done
 
 _LOOK: Final = 1.0  # seconds between two reports while a run is waited for
 
@@ -65,41 +68,42 @@ class Slices:
         ``progress`` is told how many are written, every second or more often; what it raises ends the work.
         """
         runs = batches(study_instance_uids, RUN)
-        first, second = next(runs, []), next(runs, None)
-        if second is None or self.policy.processes == 1:
-            all_of_them = chain(first, second or (), chain.from_iterable(runs))
-            files = RunFiles(folder, f"{stem}.{0:04}")
-            reads = self.studies.read(all_of_them, PAGE)
-            most = Limits.of(self.policy)
-            return write_records(reads, self.policy.level, earliest, files, most, progress=progress)
+        first = list(islice(runs, FEW))
+        if len(first) < FEW or self.policy.processes == 1:
+            uids = chain.from_iterable(chain(first, runs))
+            return self._write_here(uids, earliest, RunFiles(folder, f"{stem}.{0:06}"), progress)
         found = Records()
         pending: deque[Future[Records]] = deque()
-        with ProcessPoolExecutor(self.policy.processes, get_context("spawn"), _prepare) as pool:
+        others = self.policy.processes - 1
+        with ProcessPoolExecutor(others, get_context("spawn"), _prepare) as pool:
             try:
-                for number, uids in enumerate(chain([first, second], runs)):
-                    if len(pending) > self.policy.processes:
+                for number, some in enumerate(chain(first, runs)):
+                    files = RunFiles(folder, f"{stem}.{number:06}")
+                    if sum(not one.done() for one in pending) <= others:
+                        pending.append(pool.submit(_write, self._run(some, earliest, files)))
+                    else:  # the others have enough to do
+                        here: Future[Records] = Future()
+                        done = found.own
+                        here.set_result(self._write_here(some, earliest, files, lambda _: progress(done)))  # noqa: B023
+                        pending.append(here)
+                    while pending and pending[0].done():
                         _collect(pending.popleft(), found, progress)
-                    files = RunFiles(folder, f"{stem}.{number:04}")
-                    pending.append(pool.submit(_write, self._run(uids, earliest, files)))
                 while pending:
                     _collect(pending.popleft(), found, progress)
             except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
+                pool.shutdown(cancel_futures=True)  # and wait: nobody writes any more
                 raise
         return found
 
+    def _write_here(
+        self, uids: Iterable[str], earliest: int, files: RunFiles, progress: Callable[[int], None]
+    ) -> Records:
+        reads = self.studies.read(uids, PAGE)
+        return write_records(reads, self.policy.level, earliest, files, Limits.of(self.policy), progress=progress)
+
     def _run(self, uids: list[str], earliest: int, files: RunFiles) -> _Run:
-        studies = self.studies
-        return _Run(
-            self.redis,
-            studies.repository,
-            studies.shards,
-            uids,
-            self.policy.level,
-            earliest,
-            files,
-            Limits.of(self.policy),
-        )
+        studies, level, most = self.studies, self.policy.level, Limits.of(self.policy)
+        return _Run(self.redis, studies.repository, studies.shards, uids, level, earliest, files, most)
 
 
 def _collect(run: Future[Records], found: Records, progress: Callable[[int], None]) -> None:

@@ -6,18 +6,23 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Final, NamedTuple
 
 ITEM: Final = 0xFFFEE000
 ITEM_DELIMITATION: Final = 0xFFFEE00D
 SEQUENCE_DELIMITATION: Final = 0xFFFEE0DD
 UNDEFINED: Final = 0xFFFFFFFF
+_DELIMITERS: Final = 0xFFFE  # their group
 MAX_DEPTH: Final = 64  # sequences within sequences; an Inventory of a deep tree stays well below
 
 SHORT_VRS: Final = frozenset(
     b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split()  # PS3.5 7.1.2: 16-bit length
 )
+LONG_VRS: Final = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())  # 32-bit length; later ones have it too
+_HEADER: Final = struct.Struct("<6sH")
+_PASSED, _TAKEN, _LONG, _OTHER = range(4)
+_MOST_KINDS: Final = 1 << 12
 EXPLICIT: Final = struct.Struct("<HH2sH")
 IMPLICIT: Final = struct.Struct("<HHI")
 LENGTH: Final = struct.Struct("<I")
@@ -68,6 +73,66 @@ def elements(data: bytes, start: int, stop: int, implicit: bool, depth: int = 0)
                 raise Malformed(position, f"{show(tag)} has length {length}, {end - stop} more than there is")
             yield Element(tag, vr, begin, end, False, implicit)
             position = end
+
+
+class Wanted(dict[bytes, int]):
+    """Which elements are wanted, by tag and VR as they are encoded in Explicit VR; filled as they are met."""
+
+    def __init__(self, tags: Container[int]) -> None:
+        super().__init__()
+        self.tags = tags
+
+    def __missing__(self, header: bytes) -> int:
+        tag, vr = _tag(header), header[4:]
+        kind = _OTHER
+        if tag >> 16 != _DELIMITERS:
+            if vr in SHORT_VRS:
+                kind = _TAKEN if tag in self.tags else _PASSED
+            elif vr in LONG_VRS and tag not in self.tags:
+                kind = _LONG
+        if len(self) < _MOST_KINDS:
+            self[header] = kind
+        return kind
+
+
+def explicit_values(data: bytes, wanted: Wanted, depth: int = 0) -> dict[int, bytes]:
+    """By tag the values of those elements of a whole data set in Explicit VR that are wanted.
+
+    Every header is looked at, as :func:`elements` does it, in a quarter of the time.
+
+    Raises:
+        Malformed: as for :func:`elements`.
+    """
+    found: dict[int, bytes] = {}
+    position, stop, header = 0, len(data), _HEADER.unpack_from
+    try:
+        while position < stop:
+            element, length = header(data, position)
+            kind = wanted[element]
+            if kind == _PASSED:
+                position += 8 + length
+            elif kind == _TAKEN:
+                found[_tag(element)] = data[position + 8 : position + 8 + length]
+                position += 8 + length
+            elif kind == _LONG:
+                [length] = LENGTH.unpack_from(data, position + 8)
+                if length == UNDEFINED:
+                    vr = element[4:]
+                    _, position = _sequence_end(data, position + 12, stop, vr, vr == b"UN", depth + 1)
+                else:
+                    position += 12 + length
+            else:
+                break
+    except struct.error:
+        pass  # it ends within a header
+    if position == stop:
+        return found
+    every = elements(data, 0, stop, False, depth)
+    return {one.tag: data[one.start : one.stop] for one in every if one.tag in wanted.tags}
+
+
+def _tag(header: bytes) -> int:
+    return header[1] << 24 | header[0] << 16 | header[3] << 8 | header[2]
 
 
 def items(data: bytes, sequence: Element, depth: int) -> Iterator[tuple[int, int]]:

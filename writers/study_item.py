@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import tzinfo
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from pydicom.dataset import Dataset
 
 from state.times import parse_time
 from writers.decoding import decode, python_encodings
-from writers.scanning import Malformed, elements
+from writers.scanning import Malformed, Wanted, elements, explicit_values
 from writers.terms import REMOVED
 
 _STUDY_INSTANCE_UID: Final = 0x0020000D
 _ITEM_INVENTORY_DATETIME: Final = 0x00080404
 _REMOVED_FROM_OPERATIONAL_USE: Final = 0x00080405
 _STUDY_UPDATE_DATETIME: Final = 0x0008041F
-_WANTED: Final = frozenset(
+WANTED: Final = frozenset(  # what is read of an Item before anybody asks for more
     {_STUDY_INSTANCE_UID, _ITEM_INVENTORY_DATETIME, _REMOVED_FROM_OPERATIONAL_USE, _STUDY_UPDATE_DATETIME}
 )
 
@@ -36,26 +35,36 @@ class InvalidInventory(Exception):
         self.offset = offset
 
 
-@dataclass(frozen=True, slots=True)
-class StudyItem:
+class StudyItem(NamedTuple):
     """One Item of the Inventoried Studies Sequence (0008,0423).
 
-    ``item_inventory_datetime`` and ``study_update_datetime`` are UTC microseconds, None when empty, absent or
-    no DT; one without an offset is in the zone of the file. ``study_instance_uid`` is empty if the Item has
-    none. ``removed`` is Removed from Operational Use = Y at study level. ``data`` is the Item's elements as
-    encoded, without tag and length of the Item, ``offset`` where they begin, ``character_sets`` what the Item
-    inherits from the file (0008,0005).
+    ``study_instance_uid`` is empty if the Item has none. ``inventoried`` and ``updated`` are Item Inventory DateTime
+    and Study Update DateTime as they are written; without an offset they are in ``zone``, that of the file. ``removed``
+    is Removed from Operational Use = Y at study level. ``data`` is the Item's elements as encoded, without tag and
+    length of the Item, ``offset`` where they begin, ``character_sets`` what the Item inherits from the file
+    (0008,0005).
     """
 
     study_instance_uid: str
-    item_inventory_datetime: int | None
-    study_update_datetime: int | None
+    inventoried: str
+    updated: str
+    zone: tzinfo
     removed: bool
     data: bytes
     implicit: bool
     path: Path
     offset: int
     character_sets: tuple[str, ...]
+
+    @property
+    def item_inventory_datetime(self) -> int | None:
+        """UTC microseconds, None when it is empty, absent or no DT."""
+        return _moment(self.inventoried, self.zone)
+
+    @property
+    def study_update_datetime(self) -> int | None:
+        """UTC microseconds, None when it is empty, absent or no DT."""
+        return _moment(self.updated, self.zone)
 
     def dataset(self) -> Dataset:
         """The Item decoded, all of it. A value that breaks its VR is kept as text or bytes.
@@ -70,31 +79,44 @@ class StudyItem:
 
 
 def read_study_item(
-    data: bytes, implicit: bool, zone: tzinfo, path: Path, offset: int, character_sets: tuple[str, ...]
+    data: bytes,
+    implicit: bool,
+    wanted: Wanted,
+    zone: tzinfo,
+    path: Path,
+    offset: int,
+    character_sets: tuple[str, ...],
 ) -> StudyItem:
-    """The Item whose encoded elements are ``data``; only their headers are scanned.
+    """The Item whose encoded elements are ``data``; only their headers are scanned. ``wanted`` is of :data:`WANTED`.
 
     Raises:
         Malformed: they do not fit.
     """
-    found: dict[int, str] = {}
-    for element in elements(data, 0, len(data), implicit, depth=1):
-        if element.tag in _WANTED:
-            found[element.tag] = data[element.start : element.stop].decode("ascii", "replace").strip(" \0")
+    if implicit:
+        every = elements(data, 0, len(data), True, depth=1)
+        found = {one.tag: data[one.start : one.stop] for one in every if one.tag in WANTED}
+    else:
+        found = explicit_values(data, wanted, depth=1)
     return StudyItem(
-        study_instance_uid=found.get(_STUDY_INSTANCE_UID, ""),
-        item_inventory_datetime=_moment(found.get(_ITEM_INVENTORY_DATETIME), zone),
-        study_update_datetime=_moment(found.get(_STUDY_UPDATE_DATETIME), zone),
-        removed=found.get(_REMOVED_FROM_OPERATIONAL_USE) == REMOVED,
-        data=data,
-        implicit=implicit,
-        path=path,
-        offset=offset,
-        character_sets=character_sets,
+        _text(found, _STUDY_INSTANCE_UID),
+        _text(found, _ITEM_INVENTORY_DATETIME),
+        _text(found, _STUDY_UPDATE_DATETIME),
+        zone,
+        _text(found, _REMOVED_FROM_OPERATIONAL_USE) == REMOVED,
+        data,
+        implicit,
+        path,
+        offset,
+        character_sets,
     )
 
 
-def _moment(text: str | None, zone: tzinfo) -> int | None:
+def _text(found: dict[int, bytes], tag: int) -> str:
+    value = found.get(tag)
+    return "" if value is None else value.decode("ascii", "replace").strip(" \0")
+
+
+def _moment(text: str, zone: tzinfo) -> int | None:
     if not text:
         return None
     try:

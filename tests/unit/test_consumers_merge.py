@@ -25,7 +25,8 @@ from tests.oracle.adversary import BEGIN, CT, Universe, random_events, study_uid
 from tests.oracle.events import Json, read_event
 from tests.oracle.shown import shown
 from tests.oracle.study import State, Study
-from writers.study_item import read_study_item
+from writers.scanning import Wanted
+from writers.study_item import WANTED, read_study_item
 from writers.study_items import StudyItems
 
 STUDY = "1.2.3"
@@ -56,7 +57,9 @@ class Records:
     def effective(self, uid: str, level: Level) -> State:
         """The record as an inventory of that level shows it."""
         encoded = self._items[level].encode(self.found[uid], NOW)
-        item = read_study_item(encoded[8:], False, UTC, Path(), 0, ("ISO_IR 192",))  # without the Item's tag and length
+        item = read_study_item(
+            encoded[8:], False, Wanted(WANTED), UTC, Path(), 0, ("ISO_IR 192",)
+        )  # without the Item's tag and length
         return shown(item.data, item.study_update_datetime)
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from state.times import from_datetime, parse_time, to_datetime, to_dt, to_iso
+from state.times import _parse_any, from_datetime, parse_time, to_datetime, to_dt, to_iso
 
 FIRST = from_datetime(datetime.min.replace(tzinfo=UTC))
 LAST = from_datetime(datetime.max.replace(tzinfo=UTC))
@@ -33,6 +33,22 @@ def test_a_dt_has_full_precision_and_an_offset(moment: int) -> None:
     assert len(text) == 26
     assert text.endswith("+0000")
     assert (text[:14] + text[15:21]).isdigit()
+
+
+@given(
+    st.sampled_from(("2026-11-21T10:15:00.123456+01:00", "20261121101500.123456+0100")),
+    st.lists(st.tuples(st.integers(0, 31), st.sampled_from("0123456789+-.:TZWé٣ ")), max_size=3),
+)
+def test_times_as_most_write_them_are_read_like_any_other(text: str, changes: list[tuple[int, str]]) -> None:
+    for at, letter in changes:
+        text = text[:at] + letter + text[at + 1 :]
+    try:
+        expected = _parse_any(text, ZoneInfo("Europe/Berlin"))
+    except ValueError:
+        with pytest.raises(ValueError, match=r"."):
+            parse_time(text, ZoneInfo("Europe/Berlin"))
+    else:
+        assert parse_time(text, ZoneInfo("Europe/Berlin")) == expected
 
 
 @given(st.lists(moments, min_size=2, max_size=5))

@@ -16,7 +16,8 @@ from stocktake.import_records import Faults, imported_record
 from tests.records import study_records
 from tests.unit.inventories import change, inventory, removed, save, series, study, undefined_lengths
 from writers.reader import InventoryFile
-from writers.study_item import StudyItem, read_study_item
+from writers.scanning import Wanted
+from writers.study_item import WANTED, StudyItem, read_study_item
 from writers.study_items import StudyItems
 
 ITEM_HEADER = 8
@@ -26,7 +27,7 @@ TIME = 1_767_225_600_000_000
 
 def item_of(record: StudyRecord) -> StudyItem:
     data = StudyItems(Level.INSTANCE).encode(record, 1)[ITEM_HEADER:]
-    return read_study_item(data, False, UTC, Path("ours.dcm"), 0, ("ISO_IR 192",))
+    return read_study_item(data, False, Wanted(WANTED), UTC, Path("ours.dcm"), 0, ("ISO_IR 192",))
 
 
 def import_one(

@@ -1,0 +1,67 @@
+"""Wanted values are found as a walk over all elements finds them, in whatever bytes."""
+
+from __future__ import annotations
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
+
+from state.attributes import Level
+from tests.records import study_records
+from tests.unit.inventories import series, study, undefined_lengths
+from writers.scanning import Malformed, Wanted, elements, explicit_values
+from writers.study_item import WANTED
+from writers.study_items import StudyItems
+
+TAGS = WANTED | {0x00080061, 0x00081190, 0x00201208, 0x00080424}
+_ITEMS = {level: StudyItems(level) for level in (Level.STUDY, Level.INSTANCE)}
+
+
+def by_all(data: bytes) -> dict[int, bytes] | str:
+    try:
+        return {
+            one.tag: data[one.start : one.stop] for one in elements(data, 0, len(data), False, 1) if one.tag in TAGS
+        }
+    except Malformed as error:
+        return f"{error.offset} {error}"
+
+
+def by_wanted(data: bytes, wanted: Wanted) -> dict[int, bytes] | str:
+    try:
+        return explicit_values(data, wanted, 1)
+    except Malformed as error:
+        return f"{error.offset} {error}"
+
+
+def foreign(sequences: bool, items: bool) -> bytes:
+    """What another writer may have made: undefined lengths, and a VR of a later edition."""
+    made = Dataset()
+    made.InventoriedStudiesSequence = [study("1.2.3", parts=[series("1.2.3.4")])]
+    undefined_lengths(made, sequences, items)
+    buffer = DicomBytesIO()
+    buffer.is_little_endian, buffer.is_implicit_VR = True, False
+    write_dataset(buffer, made.InventoriedStudiesSequence[0], ["utf-8"])
+    return b"\x08\x00\x01\x00ZZ\x00\x00\x02\x00\x00\x00ab" + buffer.getvalue()
+
+
+data_sets = st.one_of(
+    st.builds(lambda record, level: _ITEMS[level].encode(record, 0)[8:], study_records(), st.sampled_from([*_ITEMS])),
+    st.builds(foreign, st.booleans(), st.booleans()),
+)
+
+
+@given(data_sets, st.lists(st.tuples(st.floats(0, 1), st.binary(max_size=4), st.integers(0, 4)), max_size=3))
+@example(foreign(True, True), [])
+@settings(max_examples=300, deadline=None)
+def test_wanted_values_are_those_of_a_walk_over_all_elements(
+    data: bytes, changes: list[tuple[float, bytes, int]]
+) -> None:
+    for place, put_in, left_out in changes:
+        at = round(place * len(data))
+        data = data[:at] + put_in + data[at + left_out :]
+    wanted = Wanted(TAGS)
+    expected = by_all(data)
+    assert by_wanted(data, wanted) == expected
+    assert by_wanted(data, wanted) == expected  # when all headers are known
