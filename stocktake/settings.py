@@ -119,6 +119,12 @@ SETTINGS: Final = (
         kinds.integer(1, 10**9),
     ),
     Setting("inventory.max_bytes_per_instance", "1GB", "the same for its size", kinds.size),
+    Setting(
+        "inventory.retention",
+        "0",
+        "how long inventories stay that the head does not reach any more; 0: for ever",
+        kinds.delay,
+    ),
     Setting("inventory.processes", "2", "a large slice is encoded in so many processes", kinds.integer(1, 64)),
     Setting("chain.start", "", "the chain's first moment; empty: oldest update time at the first cut", kinds.moment),
     Setting(

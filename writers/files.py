@@ -6,6 +6,7 @@ What is being written stands in ``<dir>/<repository>/.partial`` under the SOP In
 
 from __future__ import annotations
 
+import logging
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,6 +20,8 @@ from typing import Any, BinaryIO, Final
 import orjson
 
 from writers.manifest import Manifest
+
+log = logging.getLogger(__name__)
 
 HEAD: Final = "head.json"
 _PARTIAL: Final = ".partial"
@@ -122,6 +125,36 @@ class InventoryFolder:
         for file in reversed(files):
             for path in ((self.path / file).with_suffix(".json"), self.path / file):
                 path.unlink(missing_ok=True)
+
+    def remove_published(self, manifest: Manifest) -> None:
+        """Remove an inventory and its parts. Its manifest goes last: if that is still there, it can be done again."""
+        itself = manifest.members[-1]
+        (self.path / itself.file).unlink(missing_ok=True)
+        self.remove(itself.parts)
+        (self.path / itself.file).with_suffix(".json").unlink(missing_ok=True)
+
+    def manifests(self) -> list[Manifest]:
+        """All that stand beside inventories and can be read; others are told in the log."""
+        found = []
+        for path in sorted(self.path.glob("[0-9]*/[0-9]*/[0-9]*/*.json")):
+            try:
+                manifest = Manifest.from_json(orjson.loads(path.read_bytes()))
+            except (OSError, ValueError) as error:
+                log.warning("%s is no manifest: %s", path, error)
+                continue
+            files = [manifest.file, *(part for one in manifest.members[-1:] for part in one.parts)]
+            if {(self.path / file).parent for file in files} == {path.parent} and Path(files[0]).stem == path.stem:
+                found.append(manifest)
+            else:
+                log.warning("%s is the manifest of another place: %s", path, manifest.file)
+        return found
+
+    def remove_empty_days(self) -> None:
+        """Remove folders of days, months and years that hold nothing any more."""
+        for depth in (3, 2, 1):
+            for path in self.path.glob("/".join(["[0-9]*"] * depth)):
+                with suppress(OSError):  # it is not empty
+                    path.rmdir()
 
     def head(self) -> Manifest | None:
         """What head.json says; None if there is none.

@@ -12,7 +12,8 @@ from state.attributes import Level
 class InventoryPolicy:
     """The Inventory SOP Instances themselves.
 
-    More than the most records or bytes are split into parts. ``processes`` encode large slices.
+    More than the most records or bytes are split into parts. ``processes`` encode large slices. What
+    the head does not reach any more is kept for ``retention``, for ever if that is 0.
     """
 
     dir: Path
@@ -30,6 +31,7 @@ class InventoryPolicy:
     max_records_per_instance: int
     max_bytes_per_instance: int
     processes: int
+    retention: float
 
 
 @dataclass(frozen=True, slots=True)

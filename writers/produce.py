@@ -13,6 +13,7 @@
 10. head.json
 11. strike the written studies off; one that has changed since is owed by cut n + 1
 12. remove the plan
+13. remove inventories that the head does not reach any more, if they have been kept for long enough
 
 A writer that dies before 8 is done leaves temporary files, perhaps parts, and a plan: the next one removes them and
 begins anew with other UIDs and a higher n. One that dies after 8 leaves whole files: the next one finishes from 9.
@@ -42,6 +43,7 @@ from writers.manifest import Manifest, Member
 from writers.plan import Plan, beside, may_hold, new_uid
 from writers.policy import ChainPolicy, InventoryPolicy
 from writers.records import Limits, Records, read_revs
+from writers.retention import remove_replaced
 from writers.runs import Slices
 
 log = logging.getLogger(__name__)
@@ -183,6 +185,7 @@ class Producer:
         self._settle(plan)  # 11.
         self._forget(plan)  # 12.
         self._in_hand = None
+        self._retain(step, manifest)  # 13.
         told = (step.kind, plan.sop_instance_uid, plan.sequence, records.own, len(files))
         log.info("published %s %s: sequence %d, %d records, %d files", *told)
         return manifest
@@ -382,6 +385,12 @@ class Producer:
     def _forget(self, plan: Plan) -> None:
         self._chain.write_plan(self._lease.token, None)
         self.folder.discard_partial(plan.sop_instance_uid, *plan.parts)
+
+    def _retain(self, step: tiers.Step, head: Manifest) -> None:
+        # Deltas replace nothing; that something has become old enough meanwhile can wait for the next rollup.
+        if self._inventory.retention and step.kind != "delta":
+            self._lease.keep()
+            remove_replaced(self.folder, head, self._connection.now(), self._inventory.retention)
 
     def _keep_lease(self) -> None:
         if monotonic() - self._kept > self._inventory.lease / 4:

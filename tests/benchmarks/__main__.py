@@ -1,4 +1,4 @@
-"""``make bench``: measures the event path and the growth of the state, on real servers that it starts itself.
+"""``make bench``: measures the event path, the growth of the state and the inventories, on servers that it starts.
 
 Prints tables and writes ``build/bench.json``, a flat object of name to number. docs/performance.md tells what the
 numbers are.
@@ -19,24 +19,30 @@ from tests.benchmarks.comparison import REPETITIONS, Comparison
 from tests.benchmarks.growth import grow_series, grow_studies, sizes
 from tests.benchmarks.measuring import in_own_process
 from tests.benchmarks.servers import own_redis, process_id
+from tests.benchmarks.writing import measure as measure_inventories
 from tests.servers.kafka_broker import run_kafka
 
 _OUTPUT: Final = Path("build/bench.json")
-_PARTS: Final = {"events", "growth"}
+_PARTS: Final = {"events", "growth", "inventories"}
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much is measured: events of each kind; instances of one series; studies; studies of each kind of UID."""
+    """How much is measured: events of each kind; instances of one series; studies; studies of each kind of UID; studies
+    written at study level, and with their instances; states of so many studies whose baselines' memory is compared.
+    """
 
     events: int
     series: int
     studies: int
     sizes: int
+    written: int
+    with_instances: int
+    memory: tuple[int, ...]
 
 
-_FULL: Final = Size(events=300_000, series=20_000, studies=1_000_000, sizes=500)
-_QUICK: Final = Size(events=30_000, series=2_000, studies=100_000, sizes=50)
+_FULL: Final = Size(300_000, 20_000, 1_000_000, 500, 100_000, 2_000, (10_000, 100_000, 1_000_000))
+_QUICK: Final = Size(30_000, 2_000, 100_000, 50, 10_000, 200, (10_000, 100_000))
 
 
 def main(words: Sequence[str]) -> None:
@@ -57,6 +63,10 @@ def main(words: Sequence[str]) -> None:
                 grown |= in_own_process(measure, redis.settings, count)
         print(report.listing(grown))
         found |= grown
+    if "inventories" in parts:
+        written = measure_inventories(settings, size.written, size.with_instances, size.memory)
+        print(report.listing(written))
+        found |= written
     report.write(found, _OUTPUT)
     print(f"written to {_OUTPUT}")
 
