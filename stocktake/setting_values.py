@@ -148,6 +148,30 @@ def listen(value: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+def ae_titles(value: str) -> tuple[str, ...]:
+    """AE titles separated by commas, none for an empty text."""
+    titles = tuple(part.strip() for part in value.split(",") if part.strip())
+    if any(CHECKS["AE"](title) is None or "\\" in title for title in titles):
+        raise ValueError("nothing, or AE titles of at most 16 characters separated by commas")
+    return titles
+
+
+def url(value: str) -> str:
+    """An absolute URL, or nothing."""
+    if value and (not re.match(r"[A-Za-z][A-Za-z0-9+.\-]*:", value) or CHECKS["UR"](value) is None):
+        raise ValueError('nothing, or a URL such as "https://archive.example.org/dicom-web"')
+    return value
+
+
+def base_uri(value: str) -> str:
+    """A URL that relative references are put behind, so it ends with a slash; or nothing."""
+    if value and not value.endswith("/"):
+        raise ValueError(
+            'nothing, or a URL that ends with a slash, such as "https://files.example.org/inventories/main/"'
+        )
+    return url(value)
+
+
 def zone(value: str) -> str:
     try:
         ZoneInfo(value)

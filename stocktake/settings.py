@@ -18,7 +18,7 @@ from consumers.policy import SASL_MECHANISMS, SECURITY_PROTOCOLS, ConsumerPolicy
 from state.policy import MODES, RedisPolicy, StatePolicy
 from stocktake import setting_values as kinds
 from stocktake.setting_checks import contradictions
-from writers.policy import ChainPolicy, InventoryPolicy
+from writers.policy import AccessPolicy, ChainPolicy, InventoryPolicy
 
 PREFIX: Final = "STOCKTAKE_"
 TEST_PREFIX: Final = "STOCKTAKE_TEST_"  # the test suite's own variables; see README
@@ -110,6 +110,15 @@ SETTINGS: Final = (
         "inventory.institution_name", "", "Institution Name (0008,0080); empty: left out", kinds.dicom_text("LO", 64)
     ),
     Setting("inventory.station_name", "", "Station Name (0008,1010); empty: left out", kinds.dicom_text("SH", 16)),
+    Setting(
+        "inventory.device_serial_number",
+        "",
+        "Device Serial Number (0018,1000); empty: left out",
+        kinds.dicom_text("LO", 64),
+    ),
+    Setting(
+        "inventory.write_transaction_uid", "false", "write Transaction UID (0008,1195), a new one each time", kinds.flag
+    ),
     Setting("inventory.uid_root", "2.25", "root of new SOP Instance UIDs", kinds.uid_root),
     Setting("inventory.lease", "30s", "a writer unheard of for so long is replaced", kinds.duration),
     Setting(
@@ -126,6 +135,12 @@ SETTINGS: Final = (
         kinds.delay,
     ),
     Setting("inventory.processes", "2", "a large slice is encoded in so many processes", kinds.integer(1, 64)),
+    Setting("access.study_ae_titles", "", "AE titles that studies can be retrieved from", kinds.ae_titles),
+    Setting("access.study_retrieve_url", "", "DICOMweb service that studies can be retrieved from", kinds.url),
+    Setting("access.study_base_uri", "", "what relative URIs of stored instances begin at", kinds.base_uri),
+    Setting("access.inventory_ae_titles", "", "AE titles that inventories can be retrieved from", kinds.ae_titles),
+    Setting("access.inventory_retrieve_url", "", "DICOMweb service that inventories can be retrieved from", kinds.url),
+    Setting("access.inventory_base_uri", "", "where the repository's folder of inventories is served", kinds.base_uri),
     Setting("chain.start", "", "the chain's first moment; empty: oldest update time at the first cut", kinds.moment),
     Setting(
         "chain.origin",
@@ -182,6 +197,11 @@ class Settings:
     http: HttpPolicy
     log: LogPolicy
     repositories: tuple[RepositoryPolicy, ...]
+
+    @property
+    def access(self) -> AccessPolicy:
+        """What inventories say of access."""
+        return self.inventory.access
 
     def names(self, name: str | None) -> list[str]:
         """The named repository alone, or all of them.
@@ -254,7 +274,7 @@ def load(config: Path | None, environ: Mapping[str, str]) -> Settings:
         redis=redis,
         state=StatePolicy(**values["state"]),
         consumer=ConsumerPolicy(**values["consumer"]),
-        inventory=InventoryPolicy(**values["inventory"]),
+        inventory=InventoryPolicy(**values["inventory"], access=AccessPolicy(**values["access"])),
         chain=ChainPolicy(**values["chain"]),
         http=HttpPolicy(**values["http"]),
         log=LogPolicy(**values["log"]),

@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 from writers import iod, terms
 from writers.files import InventoryFolder, Written, assemble
 from writers.manifest import Manifest, Member
-from writers.plan import beside
+from writers.plan import beside, new_uid
 from writers.policy import InventoryPolicy
 from writers.reader import InventoryFile
 from writers.records import Limits, Records, Segment
@@ -43,9 +43,10 @@ class Assembler:
         ``manifest`` is the root's, without what is known only now: sizes and digests. ``before`` is the member that it
         incorporates beside its parts, if there is one.
         """
-        below = [self._reference(member) for member in before]
+        below = [self._member(member) for member in before]
+        transaction = new_uid(self.policy.uid_root) if self.policy.write_transaction_uid else ""
         if not uids_of_parts:
-            return [self._file(manifest, description, below, records.segments)]
+            return [self._file(manifest, description, below, records.segments, transaction)]
         parts = []
         groups = in_parts(records.segments, Limits.of(self.policy))
         for number, (uid, segments) in enumerate(zip(uids_of_parts, groups, strict=True), 1):
@@ -63,18 +64,30 @@ class Assembler:
                 members=(),
                 file=beside(manifest.file, uid),
             )
-            parts.append(self._file(part, f"Part {number} of {len(groups)}. {description}", (), segments))
-        below = [*below, *(iod.reference(uid, ()) for uid in uids_of_parts)]
-        return [*parts, self._file(manifest, description, below, ())]
+            parts.append(self._file(part, f"Part {number} of {len(groups)}. {description}", (), segments, transaction))
+        below += [iod.reference(part.sop_instance_uid, (), self._stored(part)) for _, part in parts]
+        return [*parts, self._file(manifest, description, below, (), transaction)]
 
-    def _reference(self, member: Member) -> Dataset:
+    def _member(self, member: Member) -> Dataset:
         """An Item of (0008,0422) with a copy of the member's own."""
         with InventoryFile(self.folder.path / member.file) as inventory:
             below = inventory.header.get("IncorporatedInventoryInstanceSequence") or []
-        return iod.reference(member.sop_instance_uid, below)
+        manifest = self.folder.manifest(member.file)
+        return iod.reference(member.sop_instance_uid, below, None if manifest is None else self._stored(manifest))
+
+    def _stored(self, manifest: Manifest) -> iod.StoredFile | None:
+        """Where the file is, if that is told at all."""
+        if not self.policy.access.inventory_base_uri:
+            return None
+        return iod.StoredFile(manifest.file, manifest.bytes, manifest.sha256, manifest.transfer_syntax_uid)
 
     def _file(
-        self, manifest: Manifest, description: str, below: Sequence[Dataset], segments: Sequence[Segment]
+        self,
+        manifest: Manifest,
+        description: str,
+        below: Sequence[Dataset],
+        segments: Sequence[Segment],
+        transaction_uid: str,
     ) -> tuple[Written, Manifest]:
         uid, policy = manifest.sop_instance_uid, self.policy
         scope = (manifest.scope_begin, manifest.scope_end)
@@ -85,7 +98,7 @@ class Assembler:
             iod.file_meta(uid, manifest.transfer_syntax_uid),
             iod.header(heading, policy, self.zone) + iod.STUDIES_BEGIN,
             [one.body for one in segments],
-            iod.STUDIES_END + iod.trailer(manifest.status, *counts, policy, manifest.software),
+            iod.STUDIES_END + iod.trailer(manifest.status, *counts, policy, manifest.software, transaction_uid),
             deflated=policy.transfer_syntax == "DEFLATED",
             each_block=self.each_block,
         )

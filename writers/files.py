@@ -104,16 +104,23 @@ class InventoryFolder:
         _sync_folder(final.parent)
         self._write_json(final.with_suffix(".json"), manifest.to_json())
 
-    def published(self, file: str) -> Manifest | None:
-        """The manifest of a published inventory, if both are there and the file is whole by its digest."""
-        path = self.path / file
+    def manifest(self, file: str) -> Manifest | None:
+        """What stands beside an inventory; None if it is not there or cannot be read."""
         try:
-            manifest = Manifest.from_json(orjson.loads(path.with_suffix(".json").read_bytes()))
-            with path.open("rb") as opened:
-                whole = _digest(opened) == manifest.sha256
+            return Manifest.from_json(orjson.loads((self.path / file).with_suffix(".json").read_bytes()))
         except (OSError, ValueError):
             return None
-        return manifest if whole else None
+
+    def published(self, file: str) -> Manifest | None:
+        """The manifest of a published inventory, if both are there and the file is whole by its digest."""
+        manifest = self.manifest(file)
+        if manifest is None:
+            return None
+        try:
+            with (self.path / file).open("rb") as opened:
+                return manifest if _digest(opened) == manifest.sha256 else None
+        except OSError:
+            return None
 
     def whole(self, files: Sequence[str]) -> Manifest | None:
         """The last one's manifest, if all of these are :meth:`published`."""

@@ -17,7 +17,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEnd
 
 from state.attributes import Level
 from state.times import to_datetime, to_dt
-from writers.policy import InventoryPolicy
+from writers.policy import EndPoints, InventoryPolicy
 from writers.terms import INVENTORY_STORAGE
 
 TRANSFER_SYNTAXES: Final = {"EXPLICIT": str(ExplicitVRLittleEndian), "DEFLATED": str(DeflatedExplicitVRLittleEndian)}
@@ -81,31 +81,81 @@ def header(heading: Heading, policy: InventoryPolicy, zone: tzinfo) -> bytes:
     data.InventoryPurpose = policy.purpose
     data.InventoryInstanceDescription = heading.description
     data.InventoryLevel = str(heading.level)
+    if inventories := _end_points(policy.access.inventories):
+        data.InventoryAccessEndPointsSequence = inventories
+    if studies := _end_points(policy.access.studies):
+        data.StudyAccessEndPointsSequence = studies
     data.IncorporatedInventoryInstanceSequence = list(heading.incorporated)
     return _encode(data)
 
 
-def trailer(status: str, own_records: int, total_records: int, policy: InventoryPolicy, software: str) -> bytes:
+def trailer(
+    status: str,
+    own_records: int,
+    total_records: int,
+    policy: InventoryPolicy,
+    software: str,
+    transaction_uid: str = "",
+) -> bytes:
     """Every element after Inventoried Studies Sequence."""
     data = Dataset()
+    if transaction_uid:
+        data.TransactionUID = transaction_uid
     data.InventoryCompletionStatus = status
     data.NumberOfStudyRecordsInInstance = own_records
     data.TotalNumberOfStudyRecords = total_records
     if policy.station_name:
         data.StationName = policy.station_name
     data.ManufacturerModelName = "Stocktake"
+    if policy.device_serial_number:
+        data.DeviceSerialNumber = policy.device_serial_number
     data.SoftwareVersions = software
     return _encode(data)
 
 
-def reference(sop_instance_uid: str, incorporated: Sequence[Dataset]) -> Dataset:
-    """An Item of (0008,0422): a reference to an inventory, with a copy of its own (0008,0422) (C.38.2.3)."""
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file of an inventory: where it is below the base URI, and what it is. ``sha256`` in hexadecimal digits."""
+
+    relative: str
+    bytes: int
+    sha256: str
+    transfer_syntax_uid: str
+
+
+def reference(sop_instance_uid: str, incorporated: Sequence[Dataset], stored: StoredFile | None) -> Dataset:
+    """An Item of (0008,0422): a reference to an inventory, with a copy of its own (0008,0422) (C.38.2.3).
+
+    With ``stored`` it has the Stored File Access Macro (C.38.2.2). Container File Type is required beside a File Access
+    URI, and no term for a file that is in no container is known: the file is a BLOB that the instance fills
+    (docs/decisions/0014).
+    """
     item = Dataset()
     item.ReferencedSOPClassUID = INVENTORY_STORAGE
     item.ReferencedSOPInstanceUID = sop_instance_uid
+    if stored is not None:
+        item.FileAccessURI = f"./{stored.relative}"
+        item.ContainerFileType = "BLOB"
+        item.FileOffsetInContainer = 0
+        item.FileLengthInContainer = stored.bytes
+        item.StoredInstanceTransferSyntaxUID = stored.transfer_syntax_uid
+        item.MACAlgorithm = "SHA256"
+        item.MAC = bytes.fromhex(stored.sha256)
     if incorporated:
         item.IncorporatedInventoryInstanceSequence = list(incorporated)
     return item
+
+
+def _end_points(given: EndPoints) -> list[Dataset]:
+    """The one Item of the Access End Points Macro (C.38.2.4), if there is anything to say."""
+    item = Dataset()
+    if given.ae_titles:
+        item.RetrieveAETitle = list(given.ae_titles)
+    if given.base_uri:
+        item.StoredInstanceBaseURI = given.base_uri
+    if given.retrieve_url:
+        item.RetrieveURL = given.retrieve_url
+    return [item] if item else []
 
 
 def _scope(begin: int | None, end: int | None) -> Dataset:

@@ -9,6 +9,38 @@ from state.attributes import Level
 
 
 @dataclass(frozen=True, slots=True)
+class EndPoints:
+    """Where instances can be retrieved (PS3.3 C.38.2.4); what is empty is left out."""
+
+    ae_titles: tuple[str, ...]
+    retrieve_url: str
+    base_uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class AccessPolicy:
+    """What inventories say of access: to the studies, and to the inventories themselves.
+
+    With ``inventory_base_uri`` each reference also says where below it the file is, its size and its digest.
+    """
+
+    study_ae_titles: tuple[str, ...]
+    study_retrieve_url: str
+    study_base_uri: str
+    inventory_ae_titles: tuple[str, ...]
+    inventory_retrieve_url: str
+    inventory_base_uri: str
+
+    @property
+    def studies(self) -> EndPoints:
+        return EndPoints(self.study_ae_titles, self.study_retrieve_url, self.study_base_uri)
+
+    @property
+    def inventories(self) -> EndPoints:
+        return EndPoints(self.inventory_ae_titles, self.inventory_retrieve_url, self.inventory_base_uri)
+
+
+@dataclass(frozen=True, slots=True)
 class InventoryPolicy:
     """The Inventory SOP Instances themselves.
 
@@ -26,12 +58,15 @@ class InventoryPolicy:
     manufacturer: str
     institution_name: str
     station_name: str
+    device_serial_number: str
+    write_transaction_uid: bool
     uid_root: str
     lease: float
     max_records_per_instance: int
     max_bytes_per_instance: int
     processes: int
     retention: float
+    access: AccessPolicy
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,7 @@ def write_standalone(
     ``content`` is the watermark: every event up to it is in the state.
     """
     uid = new_uid(policy.uid_root)
+    transaction = new_uid(policy.uid_root) if policy.write_transaction_uid else ""
     files = RunFiles(output.parent, f".{output.name}")
     try:
         uids = (uid for _, uid in slices.updated(studies, wanted.begin, wanted.end))
@@ -61,7 +62,7 @@ def write_standalone(
             iod.file_meta(uid, iod.TRANSFER_SYNTAXES[policy.transfer_syntax]),
             iod.header(heading, policy, zone) + iod.STUDIES_BEGIN,
             [one.body for one in records.segments],
-            iod.STUDIES_END + iod.trailer(terms.COMPLETE, records.own, records.own, policy, software),
+            iod.STUDIES_END + iod.trailer(terms.COMPLETE, records.own, records.own, policy, software, transaction),
             deflated=policy.transfer_syntax == "DEFLATED",
         )
         written.path.replace(output)

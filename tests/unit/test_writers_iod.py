@@ -91,9 +91,9 @@ def test_a_text_of_the_operator_is_written_in_the_inventorys_character_set(name:
 
 
 def test_a_reference_holds_a_copy_of_what_the_inventory_itself_incorporates() -> None:
-    below = iod.reference("1.2.1", [])
+    below = iod.reference("1.2.1", [], None)
     assert "IncorporatedInventoryInstanceSequence" not in below
-    head = iod.reference("1.2.2", [below])
+    head = iod.reference("1.2.2", [below], None)
     [found] = inventory(replace(HEADING, incorporated=[head])).IncorporatedInventoryInstanceSequence
     assert found == head
     assert found.ReferencedSOPClassUID == terms.INVENTORY_STORAGE
