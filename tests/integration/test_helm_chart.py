@@ -156,6 +156,8 @@ def test_values_reach_the_program_unchanged(rendered: dict[str, Rendered]) -> No
     assert settings.kafka.bootstrap_servers == ("kafka-0.kafka:9092", "kafka-1.kafka:9092")
     assert settings.kafka.max_poll_records == 1_000_000
     assert settings.consumer.dlq_limit == 0.00005
+    assert settings.inventory.max_records_per_instance == 1_000_000
+    assert settings.access.study_ae_titles == ("PACS1", "PACS 2")
     assert settings.inventory.write_empty is False
     assert settings.inventory.write_timezone is True
     assert settings.inventory.purpose == "Migration: phase 2"
