@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from writers.checks.attributes import AttributeCheck, study_table, top_table
-from writers.checks.chain import copy_faults, level_faults, total_faults
+from writers.checks.chain import copy_faults, level_faults, stored_file_faults, total_faults
 from writers.checks.finding import Fault, Finding
 from writers.checks.manifest import manifest_faults, read_manifest
 from writers.checks.member import Member, incorporators, read_member
@@ -60,7 +60,7 @@ def verify(
     totals: dict[str, object] = {}
     for member in members.values():
         parents = [members[uid] for uid in sorted(above[member.sop_instance_uid]) if uid in members]
-        for fault in (*level_faults(member, root), *copy_faults(member, members)):
+        for fault in (*level_faults(member, root), *copy_faults(member, members), *stored_file_faults(member, members)):
             yield fault.at(str(member.path))
         yield from _read_whole(member, parents, records, totals, progress)
         yield from _manifest(member.path, member.sop_instance_uid)

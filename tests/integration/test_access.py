@@ -12,6 +12,7 @@ import pytest
 
 from tests.chains import Chain
 from writers.manifest import Manifest
+from writers.verify import verify
 
 BASE = "https://files.example.org/inventories/main/"
 GIVEN = {
@@ -70,6 +71,20 @@ def test_every_reference_says_where_its_file_is_and_what_its_digest_is(chain: Ch
         assert (one.MACAlgorithm, one.MAC) == ("SHA256", sha256(path.read_bytes()).digest())
         assert (one.FileOffsetInContainer, one.FileLengthInContainer) == (0, path.stat().st_size)
         assert one.StoredInstanceTransferSyntaxUID == pydicom.uid.ExplicitVRLittleEndian
+
+
+def test_verify_finds_a_file_that_was_altered_by_the_mac_of_whoever_refers_to_it(chain: Chain) -> None:
+    chain.store(1)
+    first = chain.deployment.path(chain.produce())
+    chain.store(2)
+    second = chain.deployment.path(chain.produce())
+    altered = pydicom.dcmread(first)
+    altered.StationName = "OTHER"
+    altered.save_as(first)
+    first.with_suffix(".json").unlink()
+    [finding] = verify(second)
+    assert (finding.rule, finding.severity) == ("mac", "error")
+    assert first.name in finding.text
 
 
 def test_root_and_parts_share_a_transaction_and_no_two_inventories_do(chain: Chain) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from hashlib import file_digest
 from typing import Final
 
 from pydicom.dataset import Dataset
@@ -14,7 +15,9 @@ from writers.tree import Reference, outline
 
 _INCORPORATION: Final = "PS3.3 C.38.1.1.5"
 _REFERENCE: Final = "PS3.3 Table C.38.2-3"
+_STORED_FILE: Final = "PS3.3 Table C.38.2-2"
 _AT: Final = "(0008,0422)"
+_DIGESTS: Final = {"MD5": "md5", "SHA1": "sha1", "SHA256": "sha256", "SHA384": "sha384", "SHA512": "sha512"}
 
 
 def level_faults(member: Member, root: Member) -> Iterator[Fault]:
@@ -41,6 +44,27 @@ def copy_faults(member: Member, members: Mapping[str, Member]) -> Iterator[Fault
         elif _plain(item) != referenced.reference_items:
             text = f"differs in attributes from what {referenced.path.name} has itself"
             yield Fault("true-copy", _REFERENCE, where, text, Severity.WARNING)
+
+
+def stored_file_faults(member: Member, members: Mapping[str, Member]) -> Iterator[Fault]:
+    """Each reference that tells a MAC or a transfer syntax tells those of the file that was found."""
+    for number, (item, reference) in enumerate(zip(member.reference_items, member.references, strict=True), 1):
+        referenced = members.get(reference.sop_instance_uid)
+        if referenced is None:
+            continue
+        where = f"{_AT}[{number}] {reference.sop_instance_uid}"
+        algorithm, mac = _DIGESTS.get(str(item.get("MACAlgorithm", ""))), item.get("MAC")
+        if algorithm is not None and isinstance(mac, bytes) and mac:
+            with referenced.path.open("rb") as file:
+                found = file_digest(file, algorithm).digest()
+            if not mac.startswith(found):  # an odd number of bytes would be padded
+                yield Fault(
+                    "mac", _STORED_FILE, where, f"its MAC is not that of {referenced.path.name}: it was altered"
+                )
+        syntax = item.get("StoredInstanceTransferSyntaxUID")
+        if syntax and syntax != referenced.transfer_syntax_uid:
+            text = f"Stored Instance Transfer Syntax UID is not that of {referenced.path.name}"
+            yield Fault("stored-syntax", _STORED_FILE, where, text)
 
 
 def total_faults(

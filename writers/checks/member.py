@@ -34,6 +34,7 @@ class Member:
 
     path: Path
     sop_instance_uid: str
+    transfer_syntax_uid: str
     level: str
     zone: tzinfo
     content_moment: int | None
@@ -59,6 +60,7 @@ def read_member(path: Path, zone: tzinfo | None) -> Member:
         return Member(
             path=path,
             sop_instance_uid=uid,
+            transfer_syntax_uid=file.meta.transfer_syntax_uid,
             level=str(header.get("InventoryLevel", "")),
             zone=stated or UTC,
             content_moment=_content_moment(header, stated, manifest.watermark),
