@@ -22,6 +22,7 @@ from state.times import MICROSECONDS
 from stocktake.cli import COMMANDS
 from stocktake.exits import Exit
 from stocktake.settings import REPOSITORY_SETTINGS, SETTINGS, Setting, load
+from tests.planted_faults import FAULTS
 from writers.manifest import Manifest, Member
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -204,6 +205,13 @@ def test_the_example_events_show_every_action_at_every_level() -> None:
     assert shown == {("update", "PATIENT")} | {
         (action, level) for action in ("store", "update", "delete") for level in ("STUDY", "SERIES", "INSTANCE")
     }
+
+
+def test_the_document_of_verify_lists_every_planted_fault() -> None:
+    text = (ROOT / "docs" / "verify.md").read_text(encoding="utf-8")
+    listed = [tuple(cells) for cells in rows(text)]
+    expected = [(one.what, f"`{one.rule}`", one.section, "warning" if one.warning else "error") for one in FAULTS]
+    assert [cells for cells in listed if cells in expected] == expected
 
 
 def test_the_documents_name_every_field_of_the_manifest() -> None:

@@ -14,6 +14,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from tests.planted_faults import FAULTS, Planted
 from tests.unit.inventories import (
     SYNTAXES,
     inventory,
@@ -45,6 +46,14 @@ def good_chain() -> list[Dataset]:
     two = inventory("1.2.2", [study("1.5.2")], [one])
     three = inventory("1.2.3", [study("1.5.1"), study("1.5.3")], [two, inventory("1.2.4")])
     return [one, two, inventory("1.2.4"), three]
+
+
+@pytest.mark.parametrize("planted", FAULTS, ids=lambda planted: f"{planted.rule}: {planted.what}")
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_each_planted_fault_is_found_by_its_rule_and_section(tmp_path: Path, planted: Planted) -> None:
+    severity = Severity.WARNING if planted.warning else Severity.ERROR
+    found = [finding for finding in verify(planted.plant(tmp_path)) if finding.rule == planted.rule]
+    assert (planted.section, severity) in {(finding.section, finding.severity) for finding in found}
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)

@@ -15,6 +15,7 @@ from typing import Final
 from state.attributes import Attribute, Level, inventory_module, item_attributes
 from writers.checks.conditions import conditional_faults
 from writers.checks.finding import Fault, Severity
+from writers.checks.values import is_allowed, keeps_its_vr, number_of_values
 from writers.decoding import is_sequence, known_vr
 from writers.scanning import Element, elements, items, show
 
@@ -26,6 +27,7 @@ MODULE: Final = "PS3.3 Table C.38.1-1"
 
 _CHARACTER_SET: Final = 0x00080005
 _UID: Final = re.compile(rb"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*")
+_TIMES: Final = frozenset((0x00080023, 0x00080033, 0x00080404, 0x0008041F))  # checked where they are compared
 _LONGEST_UID: Final = 64  # PS3.5 chapter 9
 _EXPANDABLE: Final = frozenset((b"LO", b"LT", b"PN", b"SH", b"ST", b"UC", b"UT"))  # PS3.5 6.1.2.2
 _BINARY: Final = frozenset(b"AT FD FL OB OD OF OL OV OW SL SQ SS SV UL UN US UV".split())
@@ -38,6 +40,7 @@ class Row:
     tag: int
     keyword: str
     vr: bytes
+    vm: str
     type: str
     table: Table
 
@@ -58,7 +61,7 @@ def table_of(attributes: Mapping[str, Attribute]) -> Table:
         # A reference inside a reference has the same rows (Table C.38.2-3 includes itself).
         recursive = tag == INCORPORATED and not attribute.children
         children = table if recursive else table_of(attribute.children)
-        row = Row(tag, attribute.keyword, attribute.vr.encode("ascii"), attribute.type, children)
+        row = Row(tag, attribute.keyword, attribute.vr.encode("ascii"), attribute.vm, attribute.type, children)
         table.rows[tag] = row
     table.required = tuple(row for row in table.rows.values() if row.type in ("1", "2"))
     return table
@@ -169,12 +172,19 @@ def _value_faults(data: bytes, element: Element, row: Row | None, expanded: bool
     vr = element.vr or (row.vr if row is not None else known_vr(element.tag).encode("ascii"))
     if (element.stop - element.start) & 1:
         yield _fault("odd-length", "PS3.5 7.1.1", where, element.tag, "has a value of odd length")
+    value = data[element.start : element.stop]
+    if row is not None and (number := number_of_values(vr, value)) is not None and not is_allowed(row.vm, number):
+        text = f"{row.keyword} has {number} values; its VM is {row.vm}"
+        yield _fault("vm", "PS3.6 chapter 6", where, element.tag, text)
+    if element.tag not in _TIMES and not keeps_its_vr(vr, value):
+        text = f"has a value that VR {vr.decode('ascii', 'replace')} does not allow"
+        yield _fault("value", "PS3.5 6.2", where, element.tag, text)
     if vr == b"UI":
-        for uid in data[element.start : element.stop].split(b"\\"):
+        for uid in value.split(b"\\"):
             bare = uid.rstrip(b"\0")
             if bare and (len(bare) > _LONGEST_UID or _UID.fullmatch(bare) is None):
                 yield _fault("uid", "PS3.5 9.1", where, element.tag, "is no valid UID")
-    elif not expanded and vr in _EXPANDABLE and not data[element.start : element.stop].isascii():
+    elif not expanded and vr in _EXPANDABLE and not value.isascii():
         text = "has characters outside ASCII, but no Specific Character Set (0008,0005) applies"
         yield _fault("character-set", "PS3.3 C.12.1.1.2", where, element.tag, text)
 
