@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
 from pydicom.dataset import Dataset
 
 from state.times import parse_time
-from tests.unit.inventories import change, inventory, removed, save, study
+from tests.unit.inventories import change, inventory, removed, save, study, undefined_lengths
 from writers.read_scope import InvalidScope, Scope, read_scope
 from writers.reader import InvalidInventory
 from writers.resolve import resolve
@@ -31,6 +32,32 @@ def effective(folder: Path, *made: Dataset) -> dict[str, tuple[str, int, str]]:
         )
         for each in found
     }
+
+
+def test_memory_does_not_grow_with_the_number_of_studies(tmp_path: Path) -> None:
+    peaks = []
+    for count in (3_000, 30_000):
+        path = many(tmp_path / f"{count}.dcm", count)
+        tracemalloc.start()
+        assert sum(1 for _ in resolve(load_tree(path))) == count
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] - peaks[0] < 1_000_000
+
+
+def many(path: Path, count: int) -> Path:
+    """An inventory of so many small studies."""
+    item = Dataset()
+    item.StudyInstanceUID = "1.5.1000000"
+    item.ItemInventoryDateTime = EARLY
+    made = inventory("1.2.1", [item], NumberOfStudyRecordsInInstance=count)
+    undefined_lengths(made, sequences=True, items=False)
+    data = save(path, made).read_bytes()
+    begin = data.index(b"\xfe\xff\x00\xe0", data.index(b"\x08\x00\x23\x04SQ"))
+    one = data[begin : data.index(b"\xfe\xff\xdd\xe0", begin)]
+    whole = b"".join(one.replace(b"1.5.1000000", b"1.5.%d" % (1_000_000 + number)) for number in range(count))
+    path.write_bytes(data[:begin] + whole + data[begin + len(one) :])
+    return path
 
 
 def test_the_newest_item_inventory_datetime_wins_wherever_it_stands(tmp_path: Path) -> None:
