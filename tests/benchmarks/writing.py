@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -98,9 +99,11 @@ def measure(settings: Settings, studies: int, with_instances: int, memory: Itera
     """All figures. ``memory``: how many studies are in the states of which one process makes a baseline; its memory."""
     found: Figures = {}
     for work in (Work(Level.STUDY, studies), Work(Level.INSTANCE, with_instances)):
+        sys.stderr.write(f"{work.studies:,} studies at {work.level} level\n")
         found |= _measure(settings, work)
     peaks = []
     for count in memory:
+        sys.stderr.write(f"the memory that a baseline of {count:,} studies takes\n")
         with own_redis(settings) as redis:
             in_own_process(fill, redis.settings, Work(Level.STUDY, count))
             written = in_own_process(baseline, redis.settings, Work(Level.STUDY, count), 1)
