@@ -1,4 +1,4 @@
-"""Every file that Stocktake writes, held against the standard by two readers that are not its own: dcmdump and pydicom.
+"""Every file that Stocktake writes, held against the standard by readers that are not its own: pydicom, dcmtk and GDCM.
 
 Records come to the state by events, as they do from a topic, and the files are written from a real Redis. One study
 holds every attribute of the standard's table; the others hold what archives send in error, and what they remove.
@@ -6,14 +6,16 @@ holds every attribute of the standard's table; the others hold what archives sen
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import gdcm
 import pytest
 from pydicom import dcmread
 from pydicom.config import strict_reading
@@ -36,7 +38,7 @@ from tests.archive import (
     values_that_break_their_vr,
 )
 from tests.records import pydicom_item, strict_writing
-from tests.servers.dcmtk import dcmdump
+from tests.servers.dcmtk import dcmdump, dcmtk
 from tests.standard_table import INSTANCES, SERIES, STUDIES, TagPath, children, standard_rows
 from writers.policy import InventoryPolicy
 from writers.standalone import Range
@@ -141,9 +143,68 @@ def standard_vr(path: TagPath) -> str | None:
     return row.vr if row is not None else (OTHER_MODULES.get(path[0]) if len(path) == 1 else None)
 
 
+Entities = dict[str, dict[str, list[str]]]  # Study, Series and SOP Instance UIDs
+
+
+def by_pydicom(dataset: Dataset) -> Entities:
+    return {
+        study.StudyInstanceUID: {
+            series.SeriesInstanceUID: [one.SOPInstanceUID for one in series.get("InventoriedInstancesSequence", ())]
+            for series in study.get("InventoriedSeriesSequence", ())
+        }
+        for study in dataset.InventoriedStudiesSequence
+    }
+
+
+def by_dcm2json(path: Path) -> Entities:
+    """What dcmtk makes of the file as JSON."""
+    command = [str(dcmtk("dcm2json")), "+fc", str(path)]
+    found = subprocess.run(command, capture_output=True, check=True, timeout=60)
+    assert found.stderr == b""
+
+    def below(item: Any, tag: str) -> list[Any]:
+        return item.get(tag, {}).get("Value", [])  # type: ignore[no-any-return]
+
+    return {
+        below(study, "0020000D")[0]: {
+            below(series, "0020000E")[0]: [below(one, "00080018")[0] for one in below(series, "00080425")]
+            for series in below(study, "00080424")
+        }
+        for study in below(json.loads(found.stdout), "00080423")
+    }
+
+
+def by_gdcm(path: Path) -> Entities:
+    """What GDCM reads, whose code has nothing in common with any of the others."""
+    reader = gdcm.Reader()
+    reader.SetFileName(str(path))
+    assert reader.Read()
+
+    def uid(item: Any, *tag: int) -> str:
+        return str(item.GetDataElement(gdcm.Tag(*tag)).GetValue()).rstrip("\0")
+
+    def below(item: Any, *tag: int) -> list[Any]:
+        if not item.FindDataElement(gdcm.Tag(*tag)):
+            return []
+        sequence = item.GetDataElement(gdcm.Tag(*tag)).GetValueAsSQ()
+        if sequence is None:
+            return []
+        # Each is held with its sequence, which GDCM would free else.
+        return [sequence.GetItem(number).GetNestedDataSet() for number in range(1, sequence.GetNumberOfItems() + 1)]
+
+    return {
+        uid(study, 0x0020, 0x000D): {
+            uid(series, 0x0020, 0x000E): [uid(one, 0x0008, 0x0018) for one in below(series, 0x0008, 0x0425)]
+            for series in below(study, 0x0008, 0x0424)
+        }
+        for study in below(reader.GetFile().GetDataSet(), 0x0008, 0x0423)
+    }
+
+
 def check_against_standard(path: Path) -> FileDataset:
     """What holds for every Inventory that Stocktake writes."""
     dataset = read(path)
+    assert by_pydicom(dataset) == by_dcm2json(path) == by_gdcm(path)
     found = list(walk(dataset))
     assert [(at, vr) for _, at, vr in found if vr != standard_vr(at)] == []
     body = [line for line in dumped(path) if line[1][:4] != "0002"]

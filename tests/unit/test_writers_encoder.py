@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -29,7 +30,8 @@ LEVELS = (Level.STUDY, Level.SERIES, Level.INSTANCE)
 PATHS = {Level.STUDY: STUDIES, Level.SERIES: SERIES, Level.INSTANCE: INSTANCES}
 LONG_FORM = {"OB", "SQ", "UC", "UN", "UR", "UT", "UV"}
 
-records = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+EXAMPLES = int(os.environ.get("STOCKTAKE_TEST_EXAMPLES", "150"))
+records = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 moments = st.integers(0, LATEST)
 ROW_OF = {row.vr: (path, row) for path, row in standard_rows().items()}
 
