@@ -13,6 +13,7 @@ import pytest
 from state.errors import Fenced
 from state.times import MICROSECONDS, to_iso
 from tests.chains import STEPS, Chain, Died, ct, die_after
+from tests.long_chain import grow
 from tests.oracle.adversary import BEGIN
 from tests.oracle.journal import own_records
 from writers.manifest import Manifest
@@ -350,3 +351,10 @@ def test_shards_that_lose_writes_while_the_slice_is_read_are_waited_for(
     head = producer.produce()
     assert len(reads) == 2
     chain.check(head)
+
+
+def test_a_record_is_written_at_most_once_more_for_each_tier(chain: Chain) -> None:
+    """A short run of ``python -m tests.long_chain``, which also checks depth and size of the heads."""
+    grown = grow(chain, 80)
+    assert grown.highest_tier == 2
+    assert grown.written < 2 * grown.owed
