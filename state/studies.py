@@ -267,9 +267,9 @@ class Studies:
         for uids in batches(study_instance_uids, page):
             read_at = self._connection.now()
             found = self._connection.send([("HGETALL", self._study_key(uid)) for uid in uids])
-            yield from [
-                ReadStudy(unpack(uid, fields), read_at) for uid, fields in zip(uids, found, strict=True) if fields
-            ]
+            for uid, fields in zip(uids, found, strict=True):
+                if fields:
+                    yield ReadStudy(unpack(uid, fields), read_at)
 
 
 def batches(found: Iterable[T], size: int) -> Iterator[list[T]]:

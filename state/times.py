@@ -41,8 +41,13 @@ def to_dt(moment: int) -> str:
     """A DICOM DT of full precision with an explicit offset: ``YYYYMMDDHHMMSS.FFFFFF+0000``, always 26 characters."""
     day, within = divmod(moment, _DAY)
     second, microsecond = divmod(within, MICROSECONDS)
-    minute, second = divmod(second, 60)
-    return f"{_da(day)}{minute // 60:02}{minute % 60:02}{second:02}.{microsecond:06}+0000"
+    return f"{_da(day)}{_tm(second)}.{microsecond:06}+0000"
+
+
+@lru_cache(maxsize=1 << 15)
+def _tm(second: int) -> str:
+    """The DICOM TM of a second of a day."""
+    return f"{second // 3600:02}{second // 60 % 60:02}{second % 60:02}"
 
 
 @lru_cache(maxsize=1 << 15)

@@ -11,6 +11,7 @@ import orjson
 
 from state.chain import Lease
 from stocktake.exits import CommandError, Exit
+from stocktake.memory import keep_freed_memory, spare_the_collector
 from stocktake.progress import Progress
 from stocktake.settings import Settings
 from stocktake.wiring import open_producer, open_repository
@@ -31,6 +32,8 @@ def add_force(parser: argparse.ArgumentParser) -> None:
 
 def produce_once(settings: Settings, repository: str | None, kind: str, *, force: bool) -> Exit:
     """Produce one inventory now and print its manifest as JSON on stdout."""
+    spare_the_collector()
+    keep_freed_memory()
     opened = open_repository(settings, repository)
     try:
         with Progress("records") as progress:

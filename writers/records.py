@@ -12,11 +12,18 @@ from typing import BinaryIO, Final
 
 from state.attributes import Level
 from state.record import StudyRecord
-from state.studies import ReadStudy, batches
+from state.studies import ReadStudy
 from writers.policy import InventoryPolicy
 from writers.study_items import StudyItems
 
-PAGE: Final = 100  # studies in one round trip: a page of large studies must fit in memory
+_PAGES: Final = {Level.STUDY: 400, Level.SERIES: 200, Level.INSTANCE: 100}
+_TOGETHER: Final = 100  # studies encoded together ...
+_WEIGHT: Final = 50  # ... or fewer, if they are large: so many instances weigh as much as a study
+
+
+def page_of(level: Level) -> int:
+    """How many studies are read in one round trip: packed, a page of large ones must fit in memory."""
+    return _PAGES[level]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +116,27 @@ def write_records(
     """
     items = StudyItems(level)
     with _Segments(files, limits, earliest) as segments, files.revs.open("w", encoding="ascii") as notes:
-        for page in batches(reads, PAGE):
+        for page in _pages(reads):
             records = [(read.record, max(read.read_at, earliest)) for read in page]
             segments.write(records, items.encode_all(records))
             notes.writelines([f"{one.study_instance_uid} {one.in_state.rev.hex()}\n" for one, _ in records])
             progress(items.counts.studies)
     progress(items.counts.studies)
     return Records(segments.found, asdict(items.counts) | {"too_long_values": items.too_long})
+
+
+def _pages(reads: Iterable[ReadStudy]) -> Iterator[list[ReadStudy]]:
+    """Studies to be encoded together: all of them are unpacked at the same time."""
+    page: list[ReadStudy] = []
+    weight = 0
+    for read in reads:
+        page.append(read)
+        weight += 1 + read.record.known_instances // _WEIGHT
+        if weight >= _TOGETHER:
+            yield page
+            page, weight = [], 0
+    if page:
+        yield page
 
 
 def read_revs(revs: Path) -> Iterator[tuple[str, bytes]]:

@@ -7,6 +7,7 @@ A run's files are its own, so that runs need nothing of each other; what they co
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections import deque
@@ -25,11 +26,12 @@ from state.connection import Connection
 from state.policy import RedisPolicy
 from state.studies import Studies, batches
 from writers.policy import InventoryPolicy
-from writers.records import PAGE, Limits, Records, RunFiles, write_records
+from writers.records import Limits, Records, RunFiles, page_of, write_records
 
 RUN: Final = 5_000  # studies: a fraction of a second of work, or some seconds if they are large
 FEW: Final = 4  # runs; with fewer, processes would have started when all is done
 
+_COLLECT: Final = 50_000  # objects made since garbage was looked for
 _LOOK: Final = 1.0  # seconds between two reports while a run is waited for
 
 
@@ -98,7 +100,7 @@ class Slices:
     def _write_here(
         self, uids: Iterable[str], earliest: int, files: RunFiles, progress: Callable[[int], None]
     ) -> Records:
-        reads = self.studies.read(uids, PAGE)
+        reads = self.studies.read(uids, page_of(self.policy.level))
         return write_records(reads, self.policy.level, earliest, files, Limits.of(self.policy), progress=progress)
 
     def _run(self, uids: list[str], earliest: int, files: RunFiles) -> _Run:
@@ -118,15 +120,20 @@ def _write(run: _Run) -> Records:
     """Write one run, in a process of its own."""
     connection = Connection(run.redis)
     try:
-        reads = Studies(connection, run.repository, run.shards).read(run.study_instance_uids, PAGE)
+        reads = Studies(connection, run.repository, run.shards).read(run.study_instance_uids, page_of(run.level))
         return write_records(reads, run.level, run.earliest, run.files, run.limits)
     finally:
         connection.close()
 
 
 def _prepare() -> None:
-    """Leave Ctrl-C to the program, and end with it: one that was killed can tell nobody to stop."""
+    """Leave Ctrl-C to the program, and end with it: one that was killed can tell nobody to stop.
+
+    Records hold no cycles, so these are looked for seldom.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.freeze()
+    gc.set_threshold(_COLLECT, 20, 20)
     Thread(target=_end_with_parent, name="parent", daemon=True).start()
 
 

@@ -15,7 +15,7 @@ from writers import iod, slices, terms
 from writers.files import Written, assemble
 from writers.plan import new_uid
 from writers.policy import InventoryPolicy
-from writers.records import PAGE, Limits, Records, RunFiles, write_records
+from writers.records import Limits, Records, RunFiles, page_of, write_records
 
 _UNLIMITED: Final = Limits(sys.maxsize, sys.maxsize)
 
@@ -52,7 +52,7 @@ def write_standalone(
     files = RunFiles(output.parent, f".{output.name}")
     try:
         uids = (uid for _, uid in slices.updated(studies, wanted.begin, wanted.end))
-        reads = filter(wanted.holds, studies.read(uids, PAGE))
+        reads = filter(wanted.holds, studies.read(uids, page_of(policy.level)))
         records = write_records(reads, policy.level, content, files, _UNLIMITED, progress=progress)
         begin, end = (None if bound is None else to_iso(bound) for bound in (wanted.begin, wanted.end))
         description = f"Stand-alone delta: studies updated from {begin or 'the beginning'} to {end or 'now'}"

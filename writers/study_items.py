@@ -75,7 +75,7 @@ class StudyItems:
 
     def _study_values(self, record: StudyRecord, item_inventory_datetime: str) -> dict[str, Value]:
         values: dict[str, Value] = {
-            **record.shown_attributes,
+            **(record.shown_attributes if record.laid_over.attributes else record.attributes),
             STUDY_INSTANCE_UID: record.study_instance_uid,
             ITEM_INVENTORY_DATETIME: item_inventory_datetime,
             STUDY_UPDATE_DATETIME: to_dt(record.update_time),

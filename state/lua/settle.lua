@@ -5,18 +5,25 @@
 -- ARGV  1 generation of the next cut   2 sequence of the inventory   3.. for each study: Study Instance UID, rev written
 -- Reply how many are settled
 
-local settled = 0
+local PAGE = 2000 -- words of one command; Lua's stack holds 8000
+
+local call = redis.call
+local sequence = ARGV[2] .. ":"
+local settled, count = {}, 0
 for n = 2, #KEYS do
   local uid, rev = ARGV[2 * n - 1], ARGV[2 * n]
-  if redis.call("HGET", KEYS[n], "rev") == rev then
-    redis.call("ZREM", KEYS[1], uid)
-    redis.call("HSET", KEYS[n], "seq", ARGV[2] .. ":" .. rev)
-    settled = settled + 1
+  if call("HGET", KEYS[n], "rev") == rev then
+    call("HSET", KEYS[n], "seq", sequence .. rev)
+    count = count + 1
+    settled[count] = uid
   else
-    local owed = redis.call("ZSCORE", KEYS[1], uid)
+    local owed = call("ZSCORE", KEYS[1], uid)
     if owed and tonumber(owed) < tonumber(ARGV[1]) then
-      redis.call("ZADD", KEYS[1], ARGV[1], uid)
+      call("ZADD", KEYS[1], ARGV[1], uid)
     end
   end
 end
-return settled
+for first = 1, count, PAGE do
+  call("ZREM", KEYS[1], unpack(settled, first, math.min(first + PAGE - 1, count)))
+end
+return count

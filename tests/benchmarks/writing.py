@@ -34,7 +34,7 @@ from state.record import StudyRecord
 from state.studies import ReadStudy, batches
 from state.times import to_dt
 from state.values import Item
-from stocktake.memory import spare_the_collector
+from stocktake.memory import keep_freed_memory, spare_the_collector
 from stocktake.settings import Settings
 from stocktake.wiring import OpenRepository, open_producer, open_repository
 from tests.benchmarks.events import Message, instance_events, study_events
@@ -208,6 +208,7 @@ def read_only(settings: Settings, work: Work) -> Figures:
 def baseline(settings: Settings, work: Work, processes: int) -> Figures:
     """A baseline of the whole state, published and settled: everything that ``stocktake baseline`` does."""
     spare_the_collector()
+    keep_freed_memory()
     with TemporaryDirectory() as folder:
         inventory = replace(
             work.settings(settings).inventory, dir=Path(folder), processes=processes, max_records_per_instance=10**9
