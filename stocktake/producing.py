@@ -17,6 +17,7 @@ from stocktake.settings import Settings
 from stocktake.wiring import open_producer, open_repository
 from writers.manifest import Manifest
 from writers.produce import LostWrites, NoWatermark
+from writers.runs import ProcessDied
 
 _AGAIN: Final = 0.5
 
@@ -45,6 +46,8 @@ def produce_once(settings: Settings, repository: str | None, kind: str, *, force
                 raise CommandError(
                     Exit.FAULTS, f"{error}. Run `stocktake consume`, or use --force for a PARTIAL inventory"
                 ) from error
+            except ProcessDied as error:
+                raise CommandError(Exit.FAULTS, str(error)) from error
             finally:
                 lease.release()
     finally:

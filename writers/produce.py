@@ -157,6 +157,7 @@ class Producer:
             FolderUnusable: the folder cannot be written; nothing is lost, the next try begins anew.
             Fenced: another writer has the lease.
             LostWrites: a shard lost writes and did not get them back; the next try begins anew.
+            ProcessDied: a process that encodes was killed; the next try begins anew.
         """
         try:
             return self._produce(kind, force=force)

@@ -13,6 +13,7 @@ import signal
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import chain, islice
 from multiprocessing import connection as pipes
@@ -33,6 +34,10 @@ FEW: Final = 4  # runs; with fewer, processes would have started when all is don
 
 _COLLECT: Final = 50_000  # objects made since garbage was looked for
 _LOOK: Final = 1.0  # seconds between two reports while a run is waited for
+
+
+class ProcessDied(Exception):
+    """A process that encodes has ended without a word; the text says what to do. The next try begins anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,10 @@ class Slices:
         """Encode these studies in their order, each not before ``earliest``, into files that begin with ``stem``.
 
         ``progress`` is told how many are written, every second or more often; what it raises ends the work.
+
+        Raises:
+            ProcessDied: a process was killed.
+            StateUnreachable: as for reading studies.
         """
         runs = batches(study_instance_uids, RUN)
         first = list(islice(runs, FEW))
@@ -92,6 +101,11 @@ class Slices:
                         _collect(pending.popleft(), found, progress)
                 while pending:
                     _collect(pending.popleft(), found, progress)
+            except BrokenProcessPool as error:
+                raise ProcessDied(
+                    "a process that encodes studies was killed, perhaps for want of memory; give the writer more, or "
+                    "set inventory.processes to 1"
+                ) from error
             except BaseException:
                 pool.shutdown(cancel_futures=True)  # and wait: nobody writes any more
                 raise

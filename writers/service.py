@@ -12,6 +12,7 @@ from state.errors import Fenced, StateUnreachable
 from writers.files import FolderUnusable
 from writers.policy import InventoryPolicy
 from writers.produce import LostWrites, NoWatermark, Producer
+from writers.runs import ProcessDied
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class WriterService:
             except Fenced as error:
                 self._leading = False
                 self._say(str(error))
-            except LostWrites as error:
+            except (LostWrites, ProcessDied) as error:
                 self._say(f"{error}; trying again")
             except NoWatermark as error:
                 self._say(f"{error}; waiting")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -120,6 +121,27 @@ def test_an_error_in_a_process_is_the_producers_and_leaves_nothing(
         chain.deployment.produce()
     chain.deployment.redis.hset(key, "study", study)
     chain.deployment.redis.delete(chain.deployment.keys.lease)
+    chain.check_no_orphans(chain.produce())
+    chain.deployment.close()
+
+
+class Deadly:
+    """Ends the process that receives it, as the kernel does that wants its memory."""
+
+    def __reduce__(self) -> tuple[object, tuple[int]]:
+        return os._exit, (9,)
+
+
+def test_a_process_that_is_killed_is_told_and_the_next_try_begins_anew(
+    tmp_path: Path, redis_url: str, repository: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writers.runs, "RUN", 2)
+    chain = Chain(tmp_path, redis_url, repository, INVENTORY__PROCESSES="2")
+    chain.store(*range(1, 12))
+    with monkeypatch.context() as patch:
+        patch.setattr(writers.runs.Slices, "_run", lambda *args: Deadly())
+        with pytest.raises(writers.runs.ProcessDied, match=r"inventory\.processes"):
+            chain.deployment.produce()
     chain.check_no_orphans(chain.produce())
     chain.deployment.close()
 
