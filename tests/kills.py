@@ -32,7 +32,7 @@ _GIVEN: Final = {
 # Runs so short that there are many; the rest is the program as it is.
 _PROGRAM: Final = """\
 import sys, writers.runs, stocktake.cli
-writers.runs.RUN = 40
+writers.runs.RUNS = dict.fromkeys(writers.runs.RUNS, 40)
 if __name__ == "__main__":
     sys.exit(stocktake.cli.main(["write", "--once"]))
 """

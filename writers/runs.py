@@ -29,7 +29,8 @@ from state.studies import Studies, batches
 from writers.policy import InventoryPolicy
 from writers.records import Limits, Records, RunFiles, page_of, write_records
 
-RUN: Final = 5_000  # studies: a fraction of a second of work, or some seconds if they are large
+# Studies of one run: a fraction of a second of work, or some seconds if they are large.
+RUNS: Final = {Level.STUDY: 5_000, Level.SERIES: 2_000, Level.INSTANCE: 500}
 FEW: Final = 4  # runs; with fewer, processes would have started when all is done
 
 _COLLECT: Final = 50_000  # objects made since garbage was looked for
@@ -78,7 +79,7 @@ class Slices:
             ProcessDied: a process was killed.
             StateUnreachable: as for reading studies.
         """
-        runs = batches(study_instance_uids, RUN)
+        runs = batches(study_instance_uids, RUNS[self.policy.level])
         first = list(islice(runs, FEW))
         if len(first) < FEW or self.policy.processes == 1:
             uids = chain.from_iterable(chain(first, runs))

@@ -10,6 +10,7 @@ import pydicom
 import pytest
 
 import writers.runs
+from state.attributes import Level
 from tests.chains import STEPS, Chain, Died, die_after
 from tests.kills import kill_writers
 from tests.oracle.journal import own_records
@@ -93,7 +94,7 @@ def test_a_file_is_also_full_by_its_size_and_a_larger_record_stands_alone(
 def test_processes_write_what_one_alone_would(
     tmp_path: Path, redis_url: str, repository: str, transfer_syntax: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writers.runs, "RUN", 2)
+    monkeypatch.setattr(writers.runs, "RUNS", dict.fromkeys(Level, 2))
     given = {"INVENTORY__PROCESSES": "2", "INVENTORY__TRANSFER_SYNTAX": transfer_syntax}
     chain = Chain(tmp_path, redis_url, repository, **given)
     chain.store(*range(1, 12))
@@ -102,7 +103,7 @@ def test_processes_write_what_one_alone_would(
     assert not whole.members[-1].parts
     assert len(own_records(chain.deployment.path(whole))) == 11
     assert chain.deployment.opened.studies.owed() == 0
-    monkeypatch.setattr(writers.runs, "RUN", 1)
+    monkeypatch.setattr(writers.runs, "RUNS", dict.fromkeys(Level, 1))
     chain.store(*range(1, 8))
     assert chain.produce().own_records == 7
     chain.deployment.close()
@@ -111,7 +112,7 @@ def test_processes_write_what_one_alone_would(
 def test_an_error_in_a_process_is_the_producers_and_leaves_nothing(
     tmp_path: Path, redis_url: str, repository: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writers.runs, "RUN", 2)
+    monkeypatch.setattr(writers.runs, "RUNS", dict.fromkeys(Level, 2))
     chain = Chain(tmp_path, redis_url, repository, INVENTORY__PROCESSES="2")
     chain.store(*range(1, 9))
     key = chain.deployment.opened.studies._study_key("1.2.5")
@@ -135,7 +136,7 @@ class Deadly:
 def test_a_process_that_is_killed_is_told_and_the_next_try_begins_anew(
     tmp_path: Path, redis_url: str, repository: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writers.runs, "RUN", 2)
+    monkeypatch.setattr(writers.runs, "RUNS", dict.fromkeys(Level, 2))
     chain = Chain(tmp_path, redis_url, repository, INVENTORY__PROCESSES="2")
     chain.store(*range(1, 12))
     with monkeypatch.context() as patch:
