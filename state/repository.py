@@ -14,7 +14,7 @@ from state.errors import StateMismatch
 from state.keys import RepositoryKeys
 from state.times import MICROSECONDS
 
-SCHEMA: Final = "1"
+SCHEMA: Final = "2"
 
 
 @dataclass(frozen=True, slots=True)
