@@ -33,3 +33,9 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_TRIM_THRESHOLD, _KEPT)
         mallopt(_M_MMAP_THRESHOLD, _FROM_SYSTEM)
+
+
+def prepare_memory() -> None:
+    """Both, for a process that reads or writes very many studies."""
+    spare_the_collector()
+    keep_freed_memory()

@@ -11,7 +11,7 @@ import orjson
 
 from state.chain import Lease
 from stocktake.exits import CommandError, Exit
-from stocktake.memory import keep_freed_memory, spare_the_collector
+from stocktake.memory import prepare_memory
 from stocktake.progress import Progress
 from stocktake.settings import Settings
 from stocktake.wiring import open_producer, open_repository
@@ -33,8 +33,7 @@ def add_force(parser: argparse.ArgumentParser) -> None:
 
 def produce_once(settings: Settings, repository: str | None, kind: str, *, force: bool) -> Exit:
     """Produce one inventory now and print its manifest as JSON on stdout."""
-    spare_the_collector()
-    keep_freed_memory()
+    prepare_memory()
     opened = open_repository(settings, repository)
     try:
         with Progress("records") as progress:

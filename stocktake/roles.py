@@ -17,7 +17,7 @@ from consumers.publish import ensure_topic
 from state.errors import StateError
 from stocktake.embedded import EmbeddedServers
 from stocktake.members import member_settings
-from stocktake.memory import keep_freed_memory, spare_the_collector
+from stocktake.memory import prepare_memory
 from stocktake.settings import EMBEDDED_SESSION_TIMEOUT, Settings, with_servers
 from stocktake.wiring import open_consumer, open_producer, open_repository
 from writers.service import WriterService
@@ -80,8 +80,7 @@ def start_consumers(
     roles: Roles, settings: Settings, repositories: Sequence[str], stop: Flag, *, worker: int = 1
 ) -> None:
     """Follow repositories, a thread for each, until ``stop`` is set."""
-    spare_the_collector()
-    keep_freed_memory()
+    prepare_memory()
     for name in repositories:
         roles.start(f"consume-{name}", partial(consume, settings, name, stop, worker=worker))
 

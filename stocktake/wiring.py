@@ -24,6 +24,7 @@ from state.repository import Repository
 from state.studies import Studies
 from state.times import MICROSECONDS
 from stocktake import __version__
+from stocktake.memory import prepare_memory
 from stocktake.settings import Settings
 from writers.produce import Producer
 from writers.runs import Slices
@@ -117,7 +118,7 @@ def open_producer(
     lease = Lease(opened.connection, opened.policy.name, settings.inventory.lease)
     producer = Producer(
         opened.connection,
-        Slices(opened.studies, settings.redis, settings.inventory),
+        Slices(opened.studies, settings.redis, settings.inventory, prepare_memory),
         opened.repository,
         lease,
         settings.inventory,

@@ -25,6 +25,7 @@ from state.patients import Patients
 from state.repository import Progress, Repository
 from state.studies import Studies
 from state.values import Item, Value
+from stocktake.memory import prepare_memory
 from stocktake.settings import Settings
 from tests.records import AWKWARD
 from tests.standard_table import INSTANCES, SERIES, STUDIES, TagPath, standard_rows
@@ -56,7 +57,7 @@ class Archive:
         self.repository.claim(settings.state.shards, settings.inventory.level)
         self.repository.set_topics({"topic": ("topic", 1)})
         self.studies = Studies(self.connection, name, settings.state.shards)
-        self.slices = Slices(self.studies, redis, settings.inventory)
+        self.slices = Slices(self.studies, redis, settings.inventory, prepare_memory)
         self.chain = settings.chain
         self._format = NativeFormat(settings.consumer, UTC, self.counts)
         self._applier = Applier(self.studies, Patients(self.connection, name, settings.state.shards), self.counts)

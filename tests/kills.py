@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from stocktake.embedded import wait_until
 from tests.chains import Chain
 from tests.servers.redis_server import run_redis
 
@@ -96,14 +97,15 @@ def _wait(condition: Callable[[], bool], writer: subprocess.Popen[bytes]) -> Non
 
 def _wait_for_its_processes(session: int) -> None:
     """They end by themselves when the writer has."""
-    limit = time.monotonic() + _PATIENCE
-    while True:
+
+    def gone() -> bool:
         try:
             os.killpg(session, 0)
         except ProcessLookupError:
-            return
-        assert time.monotonic() < limit, "processes of a killed writer go on"
-        time.sleep(0.005)
+            return True
+        return False
+
+    assert wait_until(gone, _PATIENCE), "processes of a killed writer go on"
 
 
 def _plans(chain: Chain) -> bool:

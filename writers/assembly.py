@@ -6,9 +6,11 @@ holds no records itself and incorporates the inventory before it and all parts (
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import tzinfo
+from pathlib import Path
+from typing import TypeAlias
 
 from pydicom.dataset import Dataset
 
@@ -18,7 +20,9 @@ from writers.manifest import Manifest, Member
 from writers.plan import beside, new_uid
 from writers.policy import InventoryPolicy
 from writers.reader import InventoryFile
-from writers.records import Limits, Records, Segment
+from writers.records import Limits, Segment
+
+Parts: TypeAlias = "Mapping[str, Sequence[Segment]]"  # by SOP Instance UID; none if there is one file
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +39,8 @@ class Assembler:
         manifest: Manifest,
         description: str,
         before: Sequence[Member],
-        records: Records,
-        uids_of_parts: Sequence[str],
+        segments: Sequence[Segment],
+        parts: Parts,
     ) -> list[tuple[Written, Manifest]]:
         """The parts, if there are any, and the root last; each is on disk under its temporary name.
 
@@ -45,12 +49,11 @@ class Assembler:
         """
         below = [self._member(member) for member in before]
         transaction = new_uid(self.policy.uid_root) if self.policy.write_transaction_uid else ""
-        if not uids_of_parts:
-            return [self._file(manifest, description, below, records.segments, transaction)]
-        parts = []
-        groups = in_parts(records.segments, Limits.of(self.policy))
-        for number, (uid, segments) in enumerate(zip(uids_of_parts, groups, strict=True), 1):
-            own = sum(one.records for one in segments)
+        if not parts:
+            return [self._file(manifest, description, below, segments, transaction)]
+        files = []
+        for number, (uid, some) in enumerate(parts.items(), 1):
+            own = sum(one.records for one in some)
             part = replace(
                 manifest,
                 sop_instance_uid=uid,
@@ -64,9 +67,9 @@ class Assembler:
                 members=(),
                 file=beside(manifest.file, uid),
             )
-            parts.append(self._file(part, f"Part {number} of {len(groups)}. {description}", (), segments, transaction))
-        below += [iod.reference(part.sop_instance_uid, (), self._stored(part)) for _, part in parts]
-        return [*parts, self._file(manifest, description, below, (), transaction)]
+            files.append(self._file(part, f"Part {number} of {len(parts)}. {description}", (), some, transaction))
+        below += [iod.reference(part.sop_instance_uid, (), self._stored(part)) for _, part in files]
+        return [*files, self._file(manifest, description, below, (), transaction)]
 
     def _member(self, member: Member) -> Dataset:
         """An Item of (0008,0422) with a copy of the member's own."""
@@ -93,16 +96,31 @@ class Assembler:
         scope = (manifest.scope_begin, manifest.scope_end)
         heading = iod.Heading(uid, manifest.watermark, scope, policy.level, description, below)
         counts = (manifest.own_records, manifest.total_records)
-        written = assemble(
-            self.folder.partial(uid, "dcm"),
-            iod.file_meta(uid, manifest.transfer_syntax_uid),
-            iod.header(heading, policy, self.zone) + iod.STUDIES_BEGIN,
-            [one.body for one in segments],
-            iod.STUDIES_END + iod.trailer(manifest.status, *counts, policy, manifest.software, transaction_uid),
-            deflated=policy.transfer_syntax == "DEFLATED",
-            each_block=self.each_block,
-        )
+        trailer = iod.trailer(manifest.status, *counts, policy, manifest.software, transaction_uid)
+        path = self.folder.partial(uid, "dcm")
+        written = write_file(path, heading, segments, trailer, policy, self.zone, self.each_block)
         return written, replace(manifest, bytes=written.bytes, sha256=written.sha256)
+
+
+def write_file(
+    path: Path,
+    heading: iod.Heading,
+    segments: Sequence[Segment],
+    trailer: bytes,
+    policy: InventoryPolicy,
+    zone: tzinfo,
+    each_block: Callable[[], None] = lambda: None,
+) -> Written:
+    """Write one whole Inventory: what its heading says, the records of ``segments``, and the trailer."""
+    return assemble(
+        path,
+        iod.file_meta(heading.sop_instance_uid, iod.TRANSFER_SYNTAXES[policy.transfer_syntax]),
+        iod.header(heading, policy, zone) + iod.STUDIES_BEGIN,
+        [one.body for one in segments],
+        iod.STUDIES_END + trailer,
+        deflated=policy.transfer_syntax == "DEFLATED",
+        each_block=each_block,
+    )
 
 
 def in_parts(segments: Sequence[Segment], most: Limits) -> list[list[Segment]]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import base64
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from functools import lru_cache
 from itertools import repeat
 from operator import itemgetter
@@ -31,7 +30,6 @@ _UINT32: Final = struct.Struct("<I")
 _UINT16: Final = struct.Struct("<H")
 _BINARY: Final = {"FD": "d", "FL": "f", "SL": "i", "SS": "h", "SV": "q", "UL": "I", "US": "H", "UV": "Q"}
 _KEPT: Final = 1 << 12  # bytes; headers of longer values and Items are made each time
-_MANY: Final = 4  # Items; fewer are encoded one by one
 _MOST_SHAPES: Final = 1 << 10
 _MOST_KEPT: Final = 1 << 12  # values of one sequence
 _LONGEST_KEPT: Final = 1000  # bytes of such a value as JSON
@@ -106,27 +104,8 @@ class _Shape:
         places = [(place, converters[tag]) for place, tag in enumerate(self.tags)]
         self._converted = [(place, convert) for place, convert in places if convert is not _text]
 
-    def letters(self, values: Mapping[str, Any]) -> str:
-        """Raises _TooLong."""
-        found = list(self._get(values))
-        converted = [convert(found[place]) for place, convert in self._converted]
-        for place, _ in self._converted:
-            found[place] = ""
-        if not "".join(found).isascii():
-            for place, value in enumerate(found):
-                if not value.isascii():
-                    found[place] = _text(value)
-        for (place, _), value in zip(self._converted, converted, strict=True):
-            found[place] = value
-        parts = [
-            headers[size := len(value)] + value + pads[size & 1]
-            for value, (headers, pads) in zip(found, self._around, strict=True)
-        ]
-        parts.append(self._after)
-        return "".join(parts)
-
     def many(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-        """:meth:`letters` of several Items of this shape, a column at a time. Raises _TooLong."""
+        """The letters of several Items of this shape, a column at a time. Raises _TooLong."""
         converters = dict(self._converted)
         columns: list[Iterable[str]] = []
         for place, column in enumerate(zip(*map(self._get, rows), strict=True)):
@@ -170,7 +149,8 @@ class ItemEncoder:
 
     def encode(self, values: Mapping[str, Value]) -> bytes:
         """The elements of one Item, without the Item's own tag and length."""
-        return to_bytes(self.letters(values))
+        [letters] = self._alike(tuple(values), [values])
+        return to_bytes(letters)
 
     def items(self, rows: Sequence[Mapping[str, Value]]) -> list[str]:
         """The letters of each of several Items. Those that have the same attributes are encoded together."""
@@ -185,18 +165,11 @@ class ItemEncoder:
         return found
 
     def _alike(self, tags: tuple[str, ...], rows: Sequence[Mapping[str, Value]]) -> Iterable[str]:
-        if len(rows) >= _MANY:
-            with suppress(_TooLong):  # then one by one, so that it is found and counted
-                return self._shape_of(tags).many(rows)
-        return [self.letters(row) for row in rows]
-
-    def letters(self, values: Mapping[str, Value]) -> str:
-        """:meth:`encode` as letters, one for each byte."""
-        shape = self._shape_of(tuple(values))
+        shape = self._shape_of(tags)
         try:
-            return shape.letters(values)
+            return shape.many(rows)
         except _TooLong:
-            return shape.letters(self._without_too_long(values, shape.tags))
+            return shape.many([self._without_too_long(row, shape.tags) for row in rows])
 
     def _shape_of(self, tags: tuple[str, ...]) -> _Shape:
         shape = self._shapes.get(tags)

@@ -23,11 +23,10 @@ Nobody ever sees a half file or two heads.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from datetime import tzinfo
 from itertools import chain
-from pathlib import Path
 from time import monotonic
 from typing import Final, TypeAlias
 
@@ -37,10 +36,10 @@ from state.errors import Fenced
 from state.repository import Repository
 from state.times import to_datetime
 from writers import iod, slices, terms, tiers
-from writers.assembly import Assembler, in_parts
+from writers.assembly import Assembler, Parts, in_parts
 from writers.files import FolderUnusable, InventoryFolder, Written
 from writers.manifest import Manifest, Member
-from writers.plan import Plan, beside, may_hold, new_uid
+from writers.plan import Plan, may_hold, new_uid
 from writers.policy import ChainPolicy, InventoryPolicy
 from writers.records import Limits, Records, read_revs
 from writers.retention import remove_replaced
@@ -177,8 +176,9 @@ class Producer:
         self._chain.write_plan(self._lease.token, asdict(plan), plan.cut)
         begin = self._cut(plan.cut, head, content, applied)  # 4.
         records = self._read_whole_slice(plan, step, head, content, begin, applied)  # 5., 6.
-        plan = self._in_hand = self._in_parts(plan, records)  # 7.
-        files = self._assemble(plan, step, head, content, status, begin, records)
+        plan, parts = self._in_parts(plan, records)  # 7.
+        self._in_hand = plan
+        files = self._assemble(plan, step, head, content, status, begin, records, parts)
         self._lease.keep()
         for written, manifest in files:
             self.folder.publish(written, manifest)  # 8.
@@ -292,22 +292,21 @@ class Producer:
         if step.kind == "baseline":
             return slices.everything(self._studies)
         if step.kind == "rollup":
-            return slices.rolled_up(self._studies, cut, self._files(step.replaced))
+            files = [self.folder.path / file for member in step.replaced for file in member.files]
+            return slices.rolled_up(self._studies, cut, files)
         return slices.changed(self._studies, cut)
-
-    def _files(self, members: Sequence[Member]) -> list[Path]:
-        return [self.folder.path / file for member in members for file in member.files]
 
     # --- steps 7 to 12 -----------------------------------------------------------------------------------------
 
-    def _in_parts(self, plan: Plan, records: Records) -> Plan:
-        """The plan with UIDs for the parts, if one inventory cannot hold all records."""
-        parts = in_parts(records.segments, Limits.of(self._inventory))
-        if len(parts) <= 1:
-            return plan
-        plan = replace(plan, parts=tuple(new_uid(self._inventory.uid_root) for _ in parts))
+    def _in_parts(self, plan: Plan, records: Records) -> tuple[Plan, Parts]:
+        """The plan with UIDs for the parts, if one inventory cannot hold all records, and what is in each."""
+        groups = in_parts(records.segments, Limits.of(self._inventory))
+        if len(groups) <= 1:
+            return plan, {}
+        parts = {new_uid(self._inventory.uid_root): segments for segments in groups}
+        plan = replace(plan, parts=tuple(parts))
         self._chain.write_plan(self._lease.token, asdict(plan), plan.cut)
-        return plan
+        return plan, parts
 
     def _assemble(
         self,
@@ -318,13 +317,14 @@ class Producer:
         status: str,
         begin: int | None,
         records: Records,
+        parts: Parts,
     ) -> list[tuple[Written, Manifest]]:
         """The parts, if there are any, and the root last."""
         own = 0 if plan.parts else records.own
         total = records.own + (step.kept[-1].total_records if step.kept else 0)
         since = 0 if head is None else head.cut
-        parts = tuple(beside(plan.file, uid) for uid in plan.parts)
-        itself = Member(plan.sop_instance_uid, plan.sequence, step.tier, plan.file, total, parts)
+        *beside, _ = plan.files
+        itself = Member(plan.sop_instance_uid, plan.sequence, step.tier, plan.file, total, tuple(beside))
         manifest = Manifest(
             sop_instance_uid=plan.sop_instance_uid,
             repository=self._repository.name,
@@ -351,7 +351,7 @@ class Producer:
             software=self._software,
         )
         description = tiers.describe(step, since, plan.cut, content)
-        return self._assembler.assemble(manifest, description, step.kept[-1:], records, plan.parts)
+        return self._assembler.assemble(manifest, description, step.kept[-1:], records.segments, parts)
 
     def _move_head(self, head: Manifest | None, manifest: Manifest) -> None:
         self._chain.move_head(self._lease.token, 0 if head is None else head.sequence, manifest.to_json())

@@ -7,7 +7,6 @@ A run's files are its own, so that runs need nothing of each other; what they co
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 from collections import deque
@@ -33,7 +32,6 @@ from writers.records import Limits, Records, RunFiles, page_of, write_records
 RUNS: Final = {Level.STUDY: 5_000, Level.SERIES: 2_000, Level.INSTANCE: 500}
 FEW: Final = 4  # runs; with fewer, processes would have started when all is done
 
-_COLLECT: Final = 50_000  # objects made since garbage was looked for
 _LOOK: Final = 1.0  # seconds between two reports while a run is waited for
 
 
@@ -57,11 +55,15 @@ class _Run:
 
 @dataclass(frozen=True, slots=True)
 class Slices:
-    """Writes slices of one repository. ``redis`` is how processes reach the state."""
+    """Writes slices of one repository.
+
+    ``redis`` is how processes reach the state; ``prepare``, a function of a module, is called first in each of them.
+    """
 
     studies: Studies
     redis: RedisPolicy
     policy: InventoryPolicy
+    prepare: Callable[[], None]
 
     def write(
         self,
@@ -87,7 +89,7 @@ class Slices:
         found = Records()
         pending: deque[Future[Records]] = deque()
         others = self.policy.processes - 1
-        with ProcessPoolExecutor(others, get_context("spawn"), _prepare) as pool:
+        with ProcessPoolExecutor(others, get_context("spawn"), _begin, (self.prepare,)) as pool:
             try:
                 for number, some in enumerate(chain(first, runs)):
                     files = RunFiles(folder, f"{stem}.{number:06}")
@@ -141,14 +143,10 @@ def _write(run: _Run) -> Records:
         connection.close()
 
 
-def _prepare() -> None:
-    """Leave Ctrl-C to the program, and end with it: one that was killed can tell nobody to stop.
-
-    Records hold no cycles, so these are looked for seldom.
-    """
+def _begin(prepare: Callable[[], None]) -> None:
+    """Leave Ctrl-C to the program, and end with it: one that was killed can tell nobody to stop."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    gc.freeze()
-    gc.set_threshold(_COLLECT, 20, 20)
+    prepare()
     Thread(target=_end_with_parent, name="parent", daemon=True).start()
 
 

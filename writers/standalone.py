@@ -12,7 +12,8 @@ from typing import Final
 from state.studies import ReadStudy, Studies
 from state.times import to_iso
 from writers import iod, slices, terms
-from writers.files import Written, assemble
+from writers.assembly import write_file
+from writers.files import Written
 from writers.plan import new_uid
 from writers.policy import InventoryPolicy
 from writers.records import Limits, Records, RunFiles, page_of, write_records
@@ -57,14 +58,8 @@ def write_standalone(
         begin, end = (None if bound is None else to_iso(bound) for bound in (wanted.begin, wanted.end))
         description = f"Stand-alone delta: studies updated from {begin or 'the beginning'} to {end or 'now'}"
         heading = iod.Heading(uid, content, (wanted.begin, wanted.end), policy.level, description, [])
-        written = assemble(
-            output.with_name(f".{output.name}.part"),
-            iod.file_meta(uid, iod.TRANSFER_SYNTAXES[policy.transfer_syntax]),
-            iod.header(heading, policy, zone) + iod.STUDIES_BEGIN,
-            [one.body for one in records.segments],
-            iod.STUDIES_END + iod.trailer(terms.COMPLETE, records.own, records.own, policy, software, transaction),
-            deflated=policy.transfer_syntax == "DEFLATED",
-        )
+        trailer = iod.trailer(terms.COMPLETE, records.own, records.own, policy, software, transaction)
+        written = write_file(output.with_name(f".{output.name}.part"), heading, records.segments, trailer, policy, zone)
         written.path.replace(output)
     finally:
         files.body(0).unlink(missing_ok=True)

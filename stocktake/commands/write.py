@@ -6,7 +6,7 @@ import argparse
 from typing import Final
 
 from stocktake.exits import CommandError, Exit
-from stocktake.memory import keep_freed_memory, spare_the_collector
+from stocktake.memory import prepare_memory
 from stocktake.producing import add_force, produce_once
 from stocktake.settings import Settings
 from stocktake.signals import stop_on_signals
@@ -30,8 +30,7 @@ def run(args: argparse.Namespace, settings: Settings) -> Exit:
     if args.force:
         raise CommandError(Exit.USAGE, "--force goes with --once")
     stop = stop_on_signals()
-    spare_the_collector()
-    keep_freed_memory()
+    prepare_memory()
     opened = open_repository(settings, args.repository)
     try:
         producer, lease = open_producer(settings, opened)

@@ -18,7 +18,7 @@ from kafka import KafkaConsumer, TopicPartition
 from redis import Redis
 
 from consumers.membership import Member
-from stocktake.memory import keep_freed_memory, spare_the_collector
+from stocktake.memory import prepare_memory, spare_the_collector
 from stocktake.settings import Settings
 from stocktake.wiring import open_consumer, open_repository
 from tests.benchmarks.measuring import Measured, Pids, Stopwatch
@@ -83,8 +83,7 @@ def poll(servers: Servers, topic: str, count: int, *, decode: bool = False) -> M
 
 def apply(servers: Servers, topic: str, count: int, studies: int) -> Measured:
     """The program's own consumer, from an empty state to all applied; ``studies`` are what the state then holds."""
-    spare_the_collector()
-    keep_freed_memory()
+    prepare_memory()
     settings = servers.following("bench", topic)
     watch = servers.stopwatch()
     stop = Flag()

@@ -11,7 +11,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC
 from functools import cache
@@ -34,15 +34,15 @@ from state.record import StudyRecord
 from state.studies import ReadStudy, batches
 from state.times import to_dt
 from state.values import Item
-from stocktake.memory import keep_freed_memory, spare_the_collector
+from stocktake.memory import prepare_memory, spare_the_collector
 from stocktake.settings import Settings
-from stocktake.wiring import OpenRepository, open_producer, open_repository
+from stocktake.wiring import open_producer, open_repository
 from tests.benchmarks.events import Message, instance_events, study_events
 from tests.benchmarks.growth import Feeder
 from tests.benchmarks.measuring import in_own_process, peak_memory
 from tests.benchmarks.servers import own_redis
 from writers import iod
-from writers.files import assemble
+from writers.assembly import write_file
 from writers.reader import InventoryFile
 from writers.records import Limits, RunFiles, write_records
 from writers.terms import COMPLETE, INVENTORY_STORAGE
@@ -182,14 +182,17 @@ def from_records(settings: Settings, work: Work) -> Figures:
 
 def fill(settings: Settings, work: Work) -> None:
     """Apply the work's events to an empty state."""
-    with _opened(work.settings(settings)) as opened, Redis.from_url(settings.redis.url) as client:
+    with (
+        closing(open_repository(work.settings(settings), None)) as opened,
+        Redis.from_url(settings.redis.url) as client,
+    ):
         Feeder(work.settings(settings), opened, client).feed(work.messages(), _BATCH)
 
 
 def read_only(settings: Settings, work: Work) -> Figures:
     """Every study read from Redis as the writer reads it, into records; and only its fields, a thousand a time."""
     spare_the_collector()
-    with _opened(work.settings(settings)) as opened:
+    with closing(open_repository(work.settings(settings), None)) as opened:
         shards = [(shard, opened.studies.updated(shard, None, None)) for shard in range(opened.studies.shards)]
         begun = perf_counter()
         for shard, uids in shards:
@@ -207,13 +210,12 @@ def read_only(settings: Settings, work: Work) -> Figures:
 
 def baseline(settings: Settings, work: Work, processes: int) -> Figures:
     """A baseline of the whole state, published and settled: everything that ``stocktake baseline`` does."""
-    spare_the_collector()
-    keep_freed_memory()
+    prepare_memory()
     with TemporaryDirectory() as folder:
         inventory = replace(
             work.settings(settings).inventory, dir=Path(folder), processes=processes, max_records_per_instance=10**9
         )
-        with _opened(replace(settings, inventory=inventory)) as opened:
+        with closing(open_repository(replace(settings, inventory=inventory), None)) as opened:
             producer, lease = open_producer(replace(settings, inventory=inventory), opened)
             if not lease.take():
                 raise RuntimeError("the lease is somebody's")
@@ -235,24 +237,9 @@ def _write(settings: Settings, work: Work, records: list[StudyRecord], folder: P
     reads = [ReadStudy(record, _NOW) for record in records]
     found = write_records(reads, work.level, _NOW, files, _UNLIMITED)
     heading = iod.Heading("1.2.3", _NOW, (0, _NOW), work.level, "Benchmark", [])
-    written = assemble(
-        folder / "part",
-        iod.file_meta("1.2.3", str(ExplicitVRLittleEndian)),
-        iod.header(heading, policy, UTC) + iod.STUDIES_BEGIN,
-        [one.body for one in found.segments],
-        iod.STUDIES_END + iod.trailer(COMPLETE, found.own, found.own, policy, "Benchmark"),
-        deflated=False,
-    )
+    trailer = iod.trailer(COMPLETE, found.own, found.own, policy, "Benchmark")
+    written = write_file(folder / "part", heading, found.segments, trailer, policy, UTC)
     shutil.move(written.path, path)
-
-
-@contextmanager
-def _opened(settings: Settings) -> Iterator[OpenRepository]:
-    opened = open_repository(settings, None)
-    try:
-        yield opened
-    finally:
-        opened.close()
 
 
 def _peak() -> float:
