@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
 from types import TracebackType
 from typing import Any, Final, Self
@@ -158,7 +158,9 @@ class Publisher:
         except KafkaError as error:
             raise _publish_error(policy, topic, error) from error
 
-    def send(self, key: bytes, value: bytes, timestamp: int | None = None) -> None:
+    def send(
+        self, key: bytes, value: bytes, timestamp: int | None = None, headers: Sequence[tuple[str, bytes]] = ()
+    ) -> None:
         """Send one message; ``timestamp`` in UTC microseconds is the record's, cut to milliseconds.
 
         Raises:
@@ -169,7 +171,7 @@ class Publisher:
             raise _publish_error(self._policy, self._topic, self._failure)
         milliseconds = None if timestamp is None else timestamp // 1000
         try:
-            future = self._producer.send(self._topic, value, key=key, timestamp_ms=milliseconds)
+            future = self._producer.send(self._topic, value, key=key, headers=list(headers), timestamp_ms=milliseconds)
         except MessageSizeTooLargeError as error:
             raise EventTooLarge(f"is too large for a message ({len(value):,} bytes)") from error
         except (KafkaError, ValueError) as error:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from monitor.exposition import Kind, Sample, exposition
+from monitor.sinks import SinkStatus
 from monitor.status import Status
 from state.times import MICROSECONDS
 
@@ -66,6 +67,16 @@ def _by_partition(name: str, unit: str, text: str, field: str) -> Metric:
                 yield Sample(labels, found)
 
     return Metric(name, "gauge", ("repository", "topic", "partition"), unit, text, read)
+
+
+def _by_sink(name: str, kind: Kind, unit: str, text: str, value: Callable[[SinkStatus], float]) -> Metric:
+    """A metric of each sink."""
+
+    def read(status: Status) -> Iterator[Sample]:
+        for one in status.sinks:
+            yield Sample({"repository": status.repository, "sink": one.name}, value(one))
+
+    return Metric(name, kind, ("repository", "sink"), unit, text, read)
 
 
 METRICS: Final = (
@@ -175,6 +186,37 @@ METRICS: Final = (
         "seconds",
         "Age of the moment that the head stands for; absent before the first",
         lambda status: status.head_age,
+    ),
+    _by_sink(
+        "stocktake_sink_inventories_total",
+        "counter",
+        "inventories",
+        "Inventories delivered to a sink",
+        lambda sink: sink.inventories,
+    ),
+    _by_sink(
+        "stocktake_sink_bytes_total", "counter", "bytes", "Bytes of files delivered to a sink", lambda sink: sink.bytes
+    ),
+    _by_sink(
+        "stocktake_sink_failures_total",
+        "counter",
+        "tries",
+        "Tries to deliver to a sink that failed",
+        lambda sink: sink.failures,
+    ),
+    _by_sink(
+        "stocktake_sink_behind_inventories",
+        "gauge",
+        "inventories",
+        "Published inventories that a sink does not have yet",
+        lambda sink: sink.behind,
+    ),
+    _by_sink(
+        "stocktake_sink_trouble_seconds",
+        "gauge",
+        "seconds",
+        "Time for which every try to deliver to a sink has failed; 0 if the last one did not",
+        lambda sink: sink.trouble_age or 0,
     ),
     _gauge(
         "stocktake_stopped",

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from monitor.partitions import BrokerPartitions, Hold, PartitionStatus, Patience, partition_statuses, seconds_since
+from monitor.sinks import SinkStatus, sink_statuses
 from state.chain import Chain
+from state.deliveries import Deliveries
 from state.repository import Repository
 from state.studies import Studies
 from state.times import parse_time, to_iso
 
-_HEAD: Final = ("sop_instance_uid", "sequence", "kind", "status", "watermark", "own_records", "total_records", "file")
+HEAD_FIELDS: Final = (
+    "sop_instance_uid",
+    "sequence",
+    "kind",
+    "status",
+    "watermark",
+    "own_records",
+    "total_records",
+    "file",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +47,7 @@ class Status:
     head: dict[str, Any] | None
     head_age: float | None
     partitions: tuple[PartitionStatus, ...]
+    sinks: tuple[SinkStatus, ...]
     counters: dict[str, int]
 
     def to_json(self) -> dict[str, Any]:
@@ -48,8 +61,11 @@ def status(
     ends: BrokerPartitions | None,
     now: int,
     patience: Patience,
+    deliveries: Deliveries,
+    sinks: Sequence[str],
 ) -> Status:
     """Put the status together. ``now`` is UTC microseconds; ``ends`` is None if the broker did not tell: no lag then.
+    ``sinks`` are the names of those that the repository has.
 
     Raises:
         StateUnreachable: the state does not answer.
@@ -67,8 +83,9 @@ def status(
         watermark_age=None if watermark is None else seconds_since(watermark, now),
         held_back_by=tuple(holds),
         stopped=repository.stopped(),
-        head=None if head is None else {name: head[name] for name in _HEAD},
+        head=None if head is None else {name: head[name] for name in HEAD_FIELDS},
         head_age=None if head is None else seconds_since(parse_time(head["watermark"]), now),
         partitions=tuple(partitions),
+        sinks=tuple(sink_statuses(sinks, deliveries.all(), head, now)) if sinks else (),
         counters=repository.counters(),
     )

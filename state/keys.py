@@ -21,6 +21,7 @@ key                                       type    holds
 ``st:{<repo>}:chain``                     hash    ``head`` (manifest), ``cut`` (last n taken), ``start``
 ``st:{<repo>}:plan``                      string  the inventory being produced (JSON)
 ``st:{<repo>}:lease``                     string  the writer's fencing token; expires
+``st:{<repo>}:sinks``                     hash    sink -> how far it is (:mod:`state.deliveries`)
 ``st:{<repo>}:fence``                     string  counter of fencing tokens handed out
 ``st:{<repo>}:settings``                  hash    what must not change: schema, shards, level
 ``st:{<repo>}:dead_letters``              hash    ``stopped`` (why), once the limit was passed
@@ -121,6 +122,10 @@ class RepositoryKeys:
     @property
     def fence(self) -> str:
         return self._key("fence")
+
+    @property
+    def sinks(self) -> str:
+        return self._key("sinks")
 
     @property
     def settings(self) -> str:

@@ -27,6 +27,7 @@ COMMANDS: Final = (
     "baseline",
     "rollup",
     "delta",
+    "deliver",
     "import",
     "show",
     "verify",

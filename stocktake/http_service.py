@@ -103,7 +103,7 @@ def serve(settings: Settings, names: Sequence[str], stop: Flag) -> None:
     # A daemon: it may wait for a broker that does not answer, and the end must not.
     Thread(target=ends.run, args=(stop,), name="ends", daemon=True).start()
     config = uvicorn.Config(
-        create_app(repositories, lambda one: standing(settings.consumer, one, ends.latest(one.policy.name))),
+        create_app(repositories, lambda one: standing(settings, one, ends.latest(one.policy.name))),
         host=host,
         port=port,
         log_config=None,

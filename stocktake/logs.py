@@ -15,5 +15,8 @@ def log_to_stderr(level: str, who: str = "") -> None:
     )
     # The client reports every reconnection; what matters of it reaches our own log.
     logging.getLogger("kafka").setLevel(logging.INFO if level == "DEBUG" else logging.CRITICAL)
+    # These tell of every request; what goes wrong with a sink is told by the delivery to it.
+    for name in ("pynetdicom", "httpx", "httpcore", "botocore", "aiobotocore", "s3fs", "fsspec"):
+        logging.getLogger(name).setLevel(logging.INFO if level == "DEBUG" else logging.CRITICAL)
     # What pydicom finds wrong with a value it logs with the value, which may be a patient's.
     logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)

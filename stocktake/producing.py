@@ -38,7 +38,7 @@ def produce_once(settings: Settings, repository: str | None, kind: str, *, force
     try:
         with Progress("records") as progress:
             producer, lease = open_producer(settings, opened, progress.at)
-            _take(lease, settings.inventory.lease)
+            take_lease(lease, settings.inventory.lease)
             try:
                 manifest = producer.produce(kind, force=force)
             except (NoWatermark, LostWrites) as error:
@@ -61,8 +61,12 @@ def print_manifest(manifest: Manifest) -> None:
     sys.stdout.flush()
 
 
-def _take(lease: Lease, patience: float) -> None:
-    """Take the lease; another writer's may take its full time to expire."""
+def take_lease(lease: Lease, patience: float) -> None:
+    """Take the lease; another writer's may take its full time to expire.
+
+    Raises:
+        CommandError: another writer holds it for longer than ``patience`` seconds.
+    """
     deadline = time.monotonic() + patience + 1
     while not lease.take():
         if time.monotonic() > deadline:

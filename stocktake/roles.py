@@ -19,6 +19,7 @@ from stocktake.embedded import EmbeddedServers
 from stocktake.members import member_settings
 from stocktake.memory import prepare_memory
 from stocktake.settings import EMBEDDED_SESSION_TIMEOUT, Settings, with_servers
+from stocktake.sinks import deliveries, start_deliveries
 from stocktake.wiring import open_consumer, open_producer, open_repository
 from writers.service import WriterService
 
@@ -99,12 +100,13 @@ def consume(settings: Settings, repository: str, stop: Flag, *, worker: int = 1)
         opened.close()
 
 
-def write(settings: Settings, repository: str, stop: Flag) -> None:
-    """Produce one repository's inventories on the interval until ``stop`` is set."""
+def write(settings: Settings, repository: str | None, stop: Flag) -> None:
+    """Produce one repository's inventories on the interval, and deliver them, until ``stop`` is set."""
     opened = open_repository(settings, repository)
     try:
         producer, lease = open_producer(settings, opened)
-        WriterService(producer, lease, settings.inventory).run(stop)
+        threads = start_deliveries(deliveries(settings, opened, lease, stop))
+        WriterService(producer, lease, settings.inventory, threads, settings.consumer.shutdown_timeout).run(stop)
     finally:
         opened.close()
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
 
 from consumers.policy import KafkaPolicy
 from state.address import parse_redis_url
 from state.policy import RedisPolicy
+from writers.policy import SinkPolicy
+
+_NO_STORAGE: Final = ("dicom", "dicoms", "http", "https", "kafka")
 
 
 class Contradiction(NamedTuple):
@@ -17,10 +20,14 @@ class Contradiction(NamedTuple):
     why: str
 
 
-def contradictions(kafka: KafkaPolicy, redis: RedisPolicy) -> Iterator[Contradiction]:
+def contradictions(
+    kafka: KafkaPolicy, redis: RedisPolicy, sinks: Sequence[SinkPolicy], repositories: Sequence[str]
+) -> Iterator[Contradiction]:
     """All that is wrong, the most telling first; no value of a secret is in it."""
     yield from _kafka(kafka)
     yield from _redis(redis)
+    for sink in sinks:
+        yield from _sink(sink, repositories)
 
 
 def _kafka(policy: KafkaPolicy) -> Iterator[Contradiction]:
@@ -61,3 +68,32 @@ def _redis(policy: RedisPolicy) -> Iterator[Contradiction]:
             yield Contradiction(f"redis.{key}", "is of no use without TLS; let redis.url begin with rediss://")
     if policy.tls_key_file is not None and policy.tls_cert_file is None:
         yield Contradiction("redis.tls_key_file", "is of no use without redis.tls_cert_file")
+
+
+def _sink(policy: SinkPolicy, repositories: Sequence[str]) -> Iterator[Contradiction]:
+    if not policy.url:
+        yield Contradiction(f"sinks.{policy.name}.url", "is missing; a sink needs a url")
+        return
+    for name in policy.repositories:
+        if name not in repositories:
+            yield Contradiction(f"sinks.{policy.name}.repositories", f"names {name}, which is not configured")
+    web = policy.scheme in ("http", "https")
+    tls = policy.scheme in ("https", "dicoms")
+    useless = {
+        "username": not web and policy.username,
+        "password": not web and policy.password,
+        "token": not web and policy.token,
+        "tls_ca_file": not tls and policy.tls_ca_file,
+        "tls_cert_file": not tls and policy.tls_cert_file,
+        "tls_key_file": not tls and policy.tls_key_file,
+        "storage_options": policy.scheme in _NO_STORAGE and policy.storage_options,
+    }
+    for key, given in useless.items():
+        if given:
+            yield Contradiction(f"sinks.{policy.name}.{key}", f"is of no use with a URL of {policy.scheme}:")
+    if policy.token and policy.username:
+        yield Contradiction(f"sinks.{policy.name}.token", "is of no use together with username; give one")
+    if policy.password and not policy.username:
+        yield Contradiction(f"sinks.{policy.name}.password", "is of no use without username")
+    if policy.tls_key_file is not None and policy.tls_cert_file is None:
+        yield Contradiction(f"sinks.{policy.name}.tls_key_file", "is of no use without tls_cert_file")

@@ -8,15 +8,21 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
+
+import orjson
 
 from state.attributes import Level
 from state.times import parse_time
 from state.vr import CHECKS
+from writers.sinks.address import known_scheme, parse_dicom_url
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
+
+_TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 _BYTES: Final = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KB|MB|GB)", re.ASCII)
@@ -54,6 +60,11 @@ def listing(value: str) -> tuple[str, ...]:
     if not items:
         raise ValueError("one or more names separated by commas")
     return items
+
+
+def optional_listing(value: str) -> tuple[str, ...]:
+    """The same, or none for an empty text."""
+    return listing(value) if value.strip() else ()
 
 
 def duration(value: str) -> float:
@@ -154,6 +165,45 @@ def ae_titles(value: str) -> tuple[str, ...]:
     if any(CHECKS["AE"](title) is None or "\\" in title for title in titles):
         raise ValueError("nothing, or AE titles of at most 16 characters separated by commas")
     return titles
+
+
+def ae_title(value: str) -> str:
+    titles = ae_titles(value)
+    if len(titles) != 1:
+        raise ValueError("an AE title of at most 16 characters")
+    return titles[0]
+
+
+def sink_url(value: str) -> str:
+    """A URL whose scheme says what kind of sink it is, or nothing. It holds no password: errors would show it."""
+    if not value:
+        return value
+    parts = urlsplit(value)
+    if parts.password is not None:
+        raise ValueError("a URL without a password; see username and password")
+    match parts.scheme:
+        case "dicom" | "dicoms":
+            parse_dicom_url(value)
+        case "http" | "https" if not parts.hostname:
+            raise ValueError("a URL with a host, such as https://vna.example.org/dicom-web/inventories")
+        case "http" | "https":
+            return url(value)
+        case "kafka" if not _TOPIC.fullmatch(parts.path):
+            raise ValueError('"kafka:" and the name of a topic, such as kafka:stocktake.inventories')
+        case "kafka":
+            pass
+        case scheme if not scheme or not known_scheme(scheme):
+            raise ValueError(
+                "a URL of dicom:, dicoms:, http:, https:, kafka: or of a storage that fsspec knows, such as s3:"
+            )
+    return value
+
+
+def json_object(value: str) -> dict[str, Any]:
+    try:
+        return dict(orjson.loads(value or "{}"))
+    except (ValueError, TypeError):
+        raise ValueError("a JSON object, such as one with endpoint_url, key and secret") from None
 
 
 def url(value: str) -> str:

@@ -8,20 +8,31 @@ from consumers.policy import ConsumerPolicy
 from monitor.partitions import BrokerPartitions, Patience
 from monitor.status import Status, status
 from state.chain import Chain
+from state.deliveries import Deliveries
+from stocktake.settings import Settings
 from stocktake.wiring import OpenRepository
 
 _SILENT_INTERVALS: Final = 3  # in which a consumer that is well publishes at least once
 _HICCUP: Final = 10.0  # seconds that a long batch, a rebalance or differing clocks may take beyond them
 
 
-def standing(policy: ConsumerPolicy, opened: OpenRepository, ends: BrokerPartitions | None) -> Status:
+def standing(settings: Settings, opened: OpenRepository, ends: BrokerPartitions | None) -> Status:
     """The repository's status; ``ends`` is what the broker told of its topics, None if it did not.
 
     Raises:
         StateUnreachable: the state does not answer.
     """
-    chain = Chain(opened.connection, opened.policy.name)
-    return status(opened.repository, opened.studies, chain, ends, opened.connection.now(), patience(policy))
+    name = opened.policy.name
+    return status(
+        opened.repository,
+        opened.studies,
+        Chain(opened.connection, name),
+        ends,
+        opened.connection.now(),
+        patience(settings.consumer),
+        Deliveries(opened.connection, name),
+        [sink.name for sink in settings.sinks_of(name)],
+    )
 
 
 def patience(policy: ConsumerPolicy) -> Patience:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from monitor.partitions import Hold, PartitionStatus
+from monitor.sinks import SinkStatus
 from monitor.status import Status
 
 _WIDTH: Final = 80
@@ -26,6 +27,8 @@ def status_lines(found: Status, lag_unknown: str | None, zone: ZoneInfo) -> Iter
     yield from _lag(found, lag_unknown)
     yield from _watermark(found, zone)
     yield from _head(found.head, found.head_age, zone)
+    for sink in found.sinks:
+        yield from _sink(sink, zone)
     for number, (name, count) in enumerate(found.counters.items()):
         yield from _labelled("" if number else "counters", f"{name:<24} {count:>15,}")
 
@@ -79,6 +82,14 @@ def _head(head: dict[str, Any] | None, age: float | None, zone: ZoneInfo) -> Ite
     yield from _labelled("", f"{head['own_records']:,} own records, {head['total_records']:,} with the tree")
     yield from _labelled("", head["sop_instance_uid"])
     yield from _labelled("", f"in {head['file'].rpartition('/')[0]}")
+
+
+def _sink(sink: SinkStatus, zone: ZoneInfo) -> Iterator[str]:
+    behind = f"{sink.behind:,} inventories behind" if sink.behind else "has all"
+    yield from _labelled("sink", f"{sink.name}: {behind}; got {sink.inventories:,} in {sink.files:,} files")
+    if sink.trouble is not None and sink.trouble_since is not None and sink.trouble_age is not None:
+        since = f"{_moment(sink.trouble_since, zone)}, {duration(sink.trouble_age)}"
+        yield from _labelled("", f"{sink.trouble}; since {since}")
 
 
 def _labelled(label: str, text: str) -> Iterator[str]:

@@ -140,10 +140,15 @@ class InventoryFolder:
         self.remove(itself.parts)
         (self.path / itself.file).with_suffix(".json").unlink(missing_ok=True)
 
-    def manifests(self) -> list[Manifest]:
-        """All that stand beside inventories and can be read; others are told in the log."""
+    def manifests(self, since: str = "") -> list[Manifest]:
+        """All that stand beside inventories and can be read; others are told in the log.
+
+        ``since``: only those of that day's folder, ``yyyy/mm/dd``, and later ones.
+        """
         found = []
         for path in sorted(self.path.glob("[0-9]*/[0-9]*/[0-9]*/*.json")):
+            if str(path.parent.relative_to(self.path)) < since:
+                continue
             try:
                 manifest = Manifest.from_json(orjson.loads(path.read_bytes()))
             except (OSError, ValueError) as error:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from state.attributes import Level
 
@@ -41,6 +43,37 @@ class AccessPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class SinkPolicy:
+    """Where published inventories also go; what kind of sink it is, the scheme of ``url`` tells.
+
+    ``repositories``: only theirs; of all, if there are none. ``timeout`` is the patience with one answer;
+    ``retry_interval`` the longest pause between two tries. ``storage_options`` are what fsspec is given.
+    """
+
+    name: str
+    url: str
+    repositories: tuple[str, ...]
+    timeout: float
+    retry_interval: float
+    calling_ae_title: str
+    username: str
+    password: str
+    token: str
+    tls_ca_file: Path | None
+    tls_cert_file: Path | None
+    tls_key_file: Path | None
+    storage_options: Mapping[str, Any]
+
+    @property
+    def scheme(self) -> str:
+        return self.url.partition(":")[0]
+
+    def takes(self, repository: str) -> bool:
+        """Whether inventories of this repository go there."""
+        return not self.repositories or repository in self.repositories
+
+
+@dataclass(frozen=True, slots=True)
 class InventoryPolicy:
     """The Inventory SOP Instances themselves.
 
@@ -67,6 +100,7 @@ class InventoryPolicy:
     processes: int
     retention: float
     access: AccessPolicy
+    sinks: tuple[SinkPolicy, ...]
 
 
 @dataclass(frozen=True, slots=True)

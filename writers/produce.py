@@ -13,7 +13,7 @@
 10. head.json
 11. strike the written studies off; one that has changed since is owed by cut n + 1
 12. remove the plan
-13. remove inventories that the head does not reach any more, if they have been kept for long enough
+13. remove inventories that neither the head nor a sink needs any more, if they have been kept for long enough
 
 A writer that dies before 8 is done leaves temporary files, perhaps parts, and a plan: the next one removes them and
 begins anew with other UIDs and a higher n. One that dies after 8 leaves whole files: the next one finishes from 9.
@@ -42,7 +42,7 @@ from writers.manifest import Manifest, Member
 from writers.plan import Plan, may_hold, new_uid
 from writers.policy import ChainPolicy, InventoryPolicy
 from writers.records import Limits, Records, read_revs
-from writers.retention import remove_replaced
+from writers.retention import retain
 from writers.runs import Slices
 
 log = logging.getLogger(__name__)
@@ -391,7 +391,7 @@ class Producer:
         # Deltas replace nothing; that something has become old enough meanwhile can wait for the next rollup.
         if self._inventory.retention and step.kind != "delta":
             self._lease.keep()
-            remove_replaced(self.folder, head, self._connection.now(), self._inventory.retention)
+            retain(self.folder, head, self._connection, self._inventory)
 
     def _keep_lease(self) -> None:
         if monotonic() - self._kept > self._inventory.lease / 4:

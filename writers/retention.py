@@ -10,9 +10,12 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from state.connection import Connection
+from state.deliveries import Deliveries
 from state.times import MICROSECONDS, to_iso
 from writers.files import InventoryFolder
 from writers.manifest import Manifest
+from writers.policy import InventoryPolicy
 
 log = logging.getLogger(__name__)
 
@@ -25,14 +28,26 @@ class Replaced:
     since: int
 
 
-def remove_replaced(folder: InventoryFolder, head: Manifest, now: int, keep: float) -> list[Replaced]:
+def retain(folder: InventoryFolder, head: Manifest, connection: Connection, policy: InventoryPolicy) -> list[Replaced]:
+    """Remove what has been replaced for longer than the policy keeps it, but nothing that a sink still needs."""
+    sinks = [sink.name for sink in policy.sinks if sink.takes(head.repository)]
+    needed_from = Deliveries(connection, head.repository).needed_from(sinks)
+    return remove_replaced(folder, head, connection.now(), policy.retention, needed_from)
+
+
+def remove_replaced(
+    folder: InventoryFolder, head: Manifest, now: int, keep: float, needed_from: int | None = None
+) -> list[Replaced]:
     """Remove what has been replaced for more than ``keep`` seconds; what was removed. Needs the lease.
 
-    What cannot be removed is told in the log, and tried again the next time.
+    What has the sequence ``needed_from`` or a later one stays. What cannot be removed is told in the log, and tried
+    again the next time.
     """
     removed = []
     for found in replaced(folder.manifests(), head):
         if now - found.since <= keep * MICROSECONDS:
+            continue
+        if needed_from is not None and found.manifest.sequence >= needed_from:
             continue
         manifest = found.manifest
         try:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from threading import Event as Flag
+from threading import Thread
 from time import monotonic
 from typing import Final
 
@@ -20,12 +22,24 @@ _SOON: Final = 2.0  # seconds until the next try after one that could not be mad
 
 
 class WriterService:
-    """Holds the lease while it can, and lets the producer write each time the interval has passed."""
+    """Holds the lease while it can, and lets the producer write each time the interval has passed.
 
-    def __init__(self, producer: Producer, lease: Lease, policy: InventoryPolicy) -> None:
+    ``deliveries`` need the lease too; when it ends, they have ``patience`` seconds for the files they have in hand.
+    """
+
+    def __init__(
+        self,
+        producer: Producer,
+        lease: Lease,
+        policy: InventoryPolicy,
+        deliveries: Sequence[Thread] = (),
+        patience: float = 0,
+    ) -> None:
         self._producer = producer
         self._lease = lease
         self._policy = policy
+        self._deliveries = deliveries
+        self._patience = patience
         self._leading = False
         self._said = ""
 
@@ -49,8 +63,22 @@ class WriterService:
             except FolderUnusable as error:
                 self._say(f"{error}; trying again")
             stop.wait(min(_SOON, self._policy.lease / 4, max(0.05, due - monotonic()) if self._leading else _SOON))
+        self._wait_for_deliveries()
         if self._leading:
             self._lease.release()
+
+    def _wait_for_deliveries(self) -> None:
+        """A file that was sent is only known to be so once that is written down, which takes the lease."""
+        deadline = monotonic() + self._patience
+        try:
+            while self._leading and monotonic() < deadline:
+                if not (alive := [one for one in self._deliveries if one.is_alive()]):
+                    return
+                self._lease.keep()
+                alive[0].join(min(_SOON, self._policy.lease / 4))
+        except (Fenced, StateUnreachable) as error:
+            self._leading = False
+            self._say(str(error))
 
     def _lead(self) -> bool:
         if self._leading:

@@ -103,7 +103,7 @@ env:
   # A folder named like one of our packages in the working directory must not be imported in its place.
   - name: PYTHONSAFEPATH
     value: "1"
-  {{- range $group, $references := .Values.secrets }}
+  {{- range $group, $references := omit .Values.secrets "sinks" }}
   {{- range $key, $reference := $references }}
   - name: STOCKTAKE_{{ upper $group }}__{{ upper $key }}
     valueFrom:
@@ -112,6 +112,19 @@ env:
         key: {{ $reference.key | quote }}
   {{- end }}
   {{- end }}
+{{- end -}}
+
+{{/* The variables of the sinks' secrets, which the writer alone needs. */}}
+{{- define "stocktake.sinkSecrets" -}}
+{{- range $sink, $references := .Values.secrets.sinks }}
+{{- range $key, $reference := $references }}
+- name: STOCKTAKE_SINKS__{{ upper $sink }}__{{ upper $key }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ $reference.name | quote }}
+      key: {{ $reference.key | quote }}
+{{- end }}
+{{- end }}
 {{- end -}}
 
 {{/* A probe of one repository's consumers: they are asked through the health files that they write. */}}

@@ -1,4 +1,4 @@
-"""stocktake status: lag, watermark, backlog and head of each repository."""
+"""stocktake status: lag, watermark, backlog, head and sinks of each repository."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from stocktake.standing import standing
 from stocktake.status_text import status_lines
 from stocktake.wiring import open_repository
 
-HELP: Final = "lag, watermark, backlog and head of each repository"
+HELP: Final = "lag, watermark, backlog, head and sinks of each repository"
 EXAMPLE: Final = "stocktake status\nstocktake status --json --repository main"
 
 _PATIENCE: Final = 10.0  # seconds for a broker that does not answer: the state has most of what is asked
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace, settings: Settings) -> Exit:
         opened = open_repository(settings, name)
         try:
             ends = broker.ends(opened.policy.topics)
-            found = standing(settings.consumer, opened, ends)
+            found = standing(settings, opened, ends)
         finally:
             opened.close()
         if args.json:

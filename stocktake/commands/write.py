@@ -8,12 +8,11 @@ from typing import Final
 from stocktake.exits import CommandError, Exit
 from stocktake.memory import prepare_memory
 from stocktake.producing import add_force, produce_once
+from stocktake.roles import write
 from stocktake.settings import Settings
 from stocktake.signals import stop_on_signals
-from stocktake.wiring import open_producer, open_repository
-from writers.service import WriterService
 
-HELP: Final = "produce inventories on the interval, or one now"
+HELP: Final = "produce inventories on the interval and deliver them to the sinks, or produce one now"
 EXAMPLE: Final = "stocktake write\nstocktake write --once > manifest.json"
 
 
@@ -31,10 +30,5 @@ def run(args: argparse.Namespace, settings: Settings) -> Exit:
         raise CommandError(Exit.USAGE, "--force goes with --once")
     stop = stop_on_signals()
     prepare_memory()
-    opened = open_repository(settings, args.repository)
-    try:
-        producer, lease = open_producer(settings, opened)
-        WriterService(producer, lease, settings.inventory).run(stop)
-    finally:
-        opened.close()
+    write(settings, args.repository, stop)
     return Exit.DONE

@@ -14,7 +14,8 @@ import yaml
 
 import stocktake
 from stocktake.cli import parser
-from stocktake.settings import PREFIX, REPOSITORY_SETTINGS, SETTINGS, Settings, load
+from stocktake.setting_table import PREFIX, REPOSITORY_SETTINGS, SETTINGS, SINK_SETTINGS
+from stocktake.settings import Settings, load
 from tests.servers.helm_tool import helm_binary
 
 CHART: Final = Path(__file__).resolve().parents[2] / "helm"
@@ -65,7 +66,8 @@ class Rendered:
         for source in container.get("envFrom", []):
             environment |= config_maps[source["configMapRef"]["name"]]
         for entry in container["env"]:
-            environment[entry["name"]] = entry.get("value", STAND_IN)
+            stand_in = "{}" if entry["name"].endswith("STORAGE_OPTIONS") else STAND_IN
+            environment[entry["name"]] = entry.get("value", stand_in)
         return environment
 
     def settings(self, container: dict[str, Any]) -> Settings:
@@ -145,8 +147,14 @@ def test_every_setting_of_the_program_can_be_given(rendered: dict[str, Rendered]
     chart = rendered["all-settings-values.yaml"]
     expected = {setting.variable for setting in SETTINGS}
     expected |= {setting.variable.replace("<NAME>", "PACS") for setting in REPOSITORY_SETTINGS}
-    for _, container in chart.containers():
-        assert {name for name in chart.environment(container) if name.startswith(PREFIX)} == expected
+    sinks = {setting.variable.rpartition("__")[2] for setting in SINK_SETTINGS}
+    secret = {setting.variable.rpartition("__")[2] for setting in SINK_SETTINGS if setting.secret}
+    for component, wanted in (("consumer", sinks - secret), ("writer", sinks)):
+        [container] = chart.deployment(component)["spec"]["template"]["spec"]["containers"]
+        names = {name for name in chart.environment(container) if name.startswith(PREFIX)}
+        of_sinks = {name for name in names if name.startswith(f"{PREFIX}SINKS__")}
+        assert names - of_sinks == expected
+        assert {name.rpartition("__")[2] for name in of_sinks} == wanted
 
 
 def test_values_reach_the_program_unchanged(rendered: dict[str, Rendered]) -> None:
@@ -286,7 +294,7 @@ def test_secrets_are_references_and_nothing_else(chart: Rendered) -> None:
         assert not SECRETS.keys() & config_map["data"].keys()
     for _, container in chart.containers():
         for entry in container["env"]:
-            if entry["name"] in SECRETS:
+            if entry["name"] in SECRETS or "__SINKS__" in entry["name"]:
                 assert entry.keys() == {"name", "valueFrom"}
                 assert entry["valueFrom"].keys() == {"secretKeyRef"}
 
@@ -347,6 +355,9 @@ def test_changed_settings_replace_the_pods(rendered: dict[str, Rendered]) -> Non
         ("settings.repositories.pacs.format=native", "topics"),
         ("settings.repositories.Pacs.topics=pacs.events", "Pacs"),
         ("settings.repositories.pacs.topic=pacs.events", "topic"),
+        ("settings.sinks.vna.timeout=5s", "url"),
+        ("settings.sinks.vna.password=hunter2", "password"),
+        ("secrets.sinks.vna.password=hunter2", "password"),
         ("secrets.redis.password.value=hunter2", "value"),
         ("secrets.redis.url.name=stocktake-redis", "key"),
         *((f"settings.{name}=hunter2", name.rpartition(".")[2]) for name in SECRETS.values()),

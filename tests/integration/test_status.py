@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -10,8 +10,9 @@ import pytest
 
 from consumers.simulate import simulate
 from monitor.partitions import BrokerPartition, BrokerPartitions, Hold, Patience
-from monitor.status import Status, status
-from state.chain import Chain, Cuts
+from monitor.status import HEAD_FIELDS, Status, status
+from state.chain import Chain, Cuts, Lease
+from state.deliveries import Delivered, Deliveries
 from state.repository import Progress, partition_field
 from state.times import MICROSECONDS, to_iso
 from tests.harness import Deployment
@@ -29,10 +30,12 @@ def deployment(tmp_path: Path, redis_url: str, repository: str) -> Iterator[Depl
     made.close()
 
 
-def stands(deployment: Deployment, ends: BrokerPartitions | None = None) -> Status:
+def stands(deployment: Deployment, ends: BrokerPartitions | None = None, sinks: Sequence[str] = ()) -> Status:
     opened = deployment.opened
-    chain = Chain(opened.connection, opened.policy.name)
-    return status(opened.repository, opened.studies, chain, ends, deployment.clock.now, PATIENCE)
+    name = opened.policy.name
+    chain, deliveries = Chain(opened.connection, name), Deliveries(opened.connection, name)
+    now = deployment.clock.now
+    return status(opened.repository, opened.studies, chain, ends, now, PATIENCE, deliveries, sinks)
 
 
 def ends(*last: int) -> BrokerPartitions:
@@ -133,3 +136,19 @@ def test_the_head_is_told_with_its_age_and_leaves_nothing_owed(deployment: Deplo
     assert (found.head["kind"], found.head["own_records"]) == ("baseline", found.studies)
     assert found.head_age == (NOW - manifest.watermark) / MICROSECONDS
     assert (found.backlog, found.oldest_debt) == (0, None)
+
+
+def test_a_sink_is_behind_by_what_it_is_owed(deployment: Deployment) -> None:
+    """Of what was there when it came, that is what the head reaches; of the rest all."""
+    opened = deployment.opened
+    lease, deliveries = Lease(opened.connection, opened.policy.name, 30), Deliveries(opened.connection, deployment.name)
+    assert lease.take()
+    members = [{"sequence": sequence} for sequence in (1, 9, 12)]
+    manifest = dict.fromkeys(HEAD_FIELDS, 0) | {"watermark": to_iso(NOW), "sequence": 12, "members": members}
+    Chain(opened.connection, deployment.name).move_head(lease.token, 0, manifest)
+    deliveries.write(
+        lease.token, "vna", Delivered("a", 9, sequence=1, inventories=1, trouble="away", since=NOW - 10**6)
+    )
+    vna, new = stands(deployment, sinks=["vna", "new"]).sinks
+    assert (vna.behind, vna.inventories, vna.trouble, vna.trouble_age) == (1 + 3, 1, "away", 1.0)
+    assert (new.behind, new.sequence, new.trouble) == (3, 0, None)

@@ -21,7 +21,8 @@ from monitor.metrics import METRICS
 from state.times import MICROSECONDS
 from stocktake.cli import COMMANDS
 from stocktake.exits import Exit
-from stocktake.settings import REPOSITORY_SETTINGS, SETTINGS, Setting, load
+from stocktake.setting_table import REPOSITORY_SETTINGS, SETTINGS, SINK_SETTINGS, Setting
+from stocktake.settings import load
 from tests.planted_faults import FAULTS
 from writers.manifest import Manifest, Member
 
@@ -69,7 +70,7 @@ def test_the_readme_lists_every_command() -> None:
     assert {f"`stocktake {name}`" for name in COMMANDS} == table("command", "does").keys()
 
 
-@pytest.mark.parametrize("setting", [*SETTINGS, *REPOSITORY_SETTINGS], ids=lambda setting: setting.name)
+@pytest.mark.parametrize("setting", [*SETTINGS, *REPOSITORY_SETTINGS, *SINK_SETTINGS], ids=lambda setting: setting.name)
 def test_the_readme_tells_of_every_setting_its_variable_default_and_meaning(setting: Setting) -> None:
     found = table("setting", "variable", "default", "meaning")[f"`{setting.name}`"]
     default = f"`{setting.default}`" if setting.default else "(empty)"
@@ -78,13 +79,14 @@ def test_the_readme_tells_of_every_setting_its_variable_default_and_meaning(sett
 
 
 def test_the_readme_lists_no_setting_that_is_none() -> None:
-    known = {f"`{setting.name}`" for setting in (*SETTINGS, *REPOSITORY_SETTINGS)}
+    known = {f"`{setting.name}`" for setting in (*SETTINGS, *REPOSITORY_SETTINGS, *SINK_SETTINGS)}
     assert table("setting", "variable", "default", "meaning").keys() == known
 
 
 def test_the_readme_names_every_secret_that_may_come_from_a_file() -> None:
     paragraph = next(part for part in README.split("\n\n") if part.startswith("The secrets"))
-    assert set(re.findall(r"`(\w+\.\w+)`", paragraph)) == {setting.name for setting in SETTINGS if setting.secret}
+    secrets = {setting.name for setting in (*SETTINGS, *SINK_SETTINGS) if setting.secret}
+    assert set(re.findall(r"`(\w+\.(?:<name>\.)?\w+)`", paragraph)) == secrets
 
 
 def test_the_readme_lists_every_exit_code() -> None:

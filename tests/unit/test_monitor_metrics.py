@@ -12,6 +12,7 @@ from consumers.counts import CountName
 from monitor.exposition import Sample, exposition
 from monitor.metrics import METRICS, to_prometheus
 from monitor.partitions import PartitionStatus
+from monitor.sinks import SinkStatus
 from monitor.status import Status
 from tests.prometheus_text import parse
 
@@ -39,6 +40,7 @@ STATUS: Final = Status(
     head={"sequence": 5},
     head_age=61.5,
     partitions=(PARTITION,),
+    sinks=(SinkStatus("vna", 4, 1, 4, 6, 1_000_000, 2, "it is away", "2026-11-21T10:00:00.000000+00:00", 7.25),),
     counters={"events_store": 9_007_199_254_740_992, "apply_microseconds": 1_500_000, "of_another_version": 3},
 )
 NOTHING: Final = Status(
@@ -54,6 +56,7 @@ NOTHING: Final = Status(
     head=None,
     head_age=None,
     partitions=(replace(PARTITION, last_offset=None, lag=None, watermark=None, watermark_age=None),),
+    sinks=(SinkStatus("vna", 0, 0, 0, 0, 0, 0, None, None, None),),
     counters={},
 )
 

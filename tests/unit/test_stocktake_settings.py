@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stocktake.settings import REPOSITORY_SETTINGS, SETTINGS, Setting, Settings, SettingsError, load
+from stocktake.setting_table import REPOSITORY_SETTINGS, SETTINGS, SINK_SETTINGS, Setting
+from stocktake.settings import Settings, SettingsError, load
 
-ALL: Final = (*SETTINGS, *REPOSITORY_SETTINGS)
+ALL: Final = (*SETTINGS, *REPOSITORY_SETTINGS, *SINK_SETTINGS)
 
 
 def by_name(setting: Setting) -> str:
@@ -239,3 +240,83 @@ def test_the_value_of_a_secret_is_never_told(tmp_path: Path) -> None:
     path.write_text("")
     with pytest.raises(SettingsError, match=r"^STOCKTAKE_REDIS__URL_FILE: \(hidden\) is not valid"):
         load(None, {"STOCKTAKE_REDIS__URL_FILE": str(path)})
+
+
+# --- sinks -----------------------------------------------------------------------------------------------------
+
+SINK: Final = "STOCKTAKE_SINKS__VNA__"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "dicom://ARCHIVE@pacs.example.org:11112",
+        "dicoms://MY%20PACS@[::1]:2762",
+        "https://vna.example.org/dicom-web/inventories",
+        "s3://bucket/folder",
+        "file:///mnt/mirror",
+        "kafka:stocktake.inventories",
+    ],
+)
+def test_a_sink_is_named_by_its_url(url: str) -> None:
+    [sink] = load(None, {f"{SINK}URL": url}).inventory.sinks
+    assert (sink.name, sink.url, sink.scheme) == ("vna", url, url.partition(":")[0])
+    assert sink.takes("any")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "pacs.example.org:11112",
+        "dicom://pacs.example.org:11112",
+        "dicom://A_TITLE_THAT_IS_TOO_LONG@pacs.example.org",
+        "dicom://ARCHIVE@pacs.example.org:99999",
+        "https:///inventories",
+        "kafka:no spaces",
+        "gopher://archive",
+        "nothing",
+    ],
+)
+def test_a_url_that_names_no_sink_is_refused_with_what_is_expected(url: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{SINK}URL: .* is not valid; expected "):
+        load(None, {f"{SINK}URL": url})
+
+
+def test_a_sink_s_secrets_may_stand_in_files_and_are_not_shown(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text('{"key": "geheim"}\n')
+    environ = {f"{SINK}URL": "s3://bucket"}
+    [sink] = load(None, environ | {f"{SINK}STORAGE_OPTIONS_FILE": str(file)}).inventory.sinks
+    assert sink.storage_options == {"key": "geheim"}
+    with pytest.raises(SettingsError) as refused:
+        load(None, environ | {f"{SINK}STORAGE_OPTIONS": "geheim"})
+    assert "geheim" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"TIMEOUT": "5s"}, "URL: is missing; a sink needs a url"),
+        ({"URL": "s3://b", "REPOSITORIES": "pacs"}, "REPOSITORIES: names pacs, which is not configured"),
+        ({"URL": "s3://b", "TOKEN": "x"}, "TOKEN: is of no use with a URL of s3:"),
+        ({"URL": "https://h/i", "TOKEN": "x", "USERNAME": "u"}, "TOKEN: is of no use together with username"),
+        ({"URL": "https://h/i", "PASSWORD": "x"}, "PASSWORD: is of no use without username"),
+        ({"URL": "https://h/i", "TLS_KEY_FILE": "x"}, "TLS_KEY_FILE: is of no use without tls_cert_file"),
+        ({"URL": "dicom://A@h:1", "TLS_CA_FILE": "x"}, "TLS_CA_FILE: is of no use with a URL of dicom:"),
+        ({"URL": "dicom://A@h:1", "STORAGE_OPTIONS": '{"a": 1}'}, "STORAGE_OPTIONS: is of no use with"),
+        ({"URL": "https://u:geheim@h/i"}, "URL: .* a URL without a password"),
+    ],
+)
+def test_settings_of_a_sink_that_do_not_fit_are_refused_by_name(given: dict[str, str], named: str) -> None:
+    with pytest.raises(SettingsError, match=f"{SINK}{named}"):
+        load(None, {f"{SINK}{name}": value for name, value in given.items()})
+
+
+def test_a_sink_may_stand_in_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "stocktake.toml"
+    file.write_text('[sinks.vna]\nurl = "dicom://ARCHIVE@h:11112"\nrepositories = ["main"]\n')
+    [sink] = load(file, {}).inventory.sinks
+    assert (sink.repositories, sink.takes("main"), sink.takes("other")) == (("main",), True, False)
+    file.write_text("[sinks.vna]\n")
+    with pytest.raises(SettingsError, match="url"):
+        load(file, {})

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from monitor.partitions import Hold, PartitionStatus
+from monitor.sinks import SinkStatus
 from monitor.status import Status
 from stocktake.status_text import duration, status_lines
 
@@ -16,6 +17,7 @@ PARTITIONS: Final = tuple(
     PartitionStatus("pacs.events", number, 1_000_000 - number * 1000, 1_000_000, number * 1000, None, None, None, None)
     for number in range(20)
 )
+TROUBLE: Final = "sinks.vna: ARCHIVE at pacs.example.org:11112: no association; is it running?"
 STATUS: Final = Status(
     repository="main",
     studies=12_345_678,
@@ -41,6 +43,10 @@ STATUS: Final = Status(
     },
     head_age=3661.0,
     partitions=PARTITIONS,
+    sinks=(
+        SinkStatus("vna", 1230, 4, 1230, 2460, 10**9, 7, TROUBLE, "2026-07-01T09:59:00.000000+00:00", 7500.0),
+        SinkStatus("bucket", 1234, 0, 1234, 2468, 10**9, 0, None, None, None),
+    ),
     counters={"events_store": 1_234_567_890_123, "values_emptied": 1},
 )
 BERLIN: Final = ZoneInfo("Europe/Berlin")
@@ -106,3 +112,10 @@ def test_a_new_repository_has_neither_watermark_nor_head() -> None:
 )
 def test_a_duration_is_told_in_its_two_largest_parts(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+def test_each_sink_is_told_with_what_it_lacks_and_why() -> None:
+    found = " ".join(text(STATUS).split())
+    assert "sink vna: 4 inventories behind; got 1,230 in 2,460 files" in found
+    assert f"{TROUBLE}; since 2026-07-01 11:59:00+02:00, 2 h 5 min" in found
+    assert "sink bucket: has all; got 1,234 in 2,468 files" in found
