@@ -11,8 +11,9 @@ from zoneinfo import ZoneInfo
 
 from stocktake.exits import CommandError, Exit
 from stocktake.progress import Progress
+from writers.members import MissingMember
 from writers.reader import InvalidInventory
-from writers.tree import MissingMember, NoRoot
+from writers.tree import NoRoot
 
 
 def add_search(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +24,8 @@ def add_search(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=Path,
         metavar="FOLDER",
-        help="folder below which incorporated Inventories are looked for; may be repeated "
+        help="folder below which incorporated Inventories are looked for, where File Access URIs and the manifest say "
+        "or anywhere; nothing outside is read; may be repeated "
         "(default: the nearest folder above PATH with a head.json, else PATH's own)",
     )
 

@@ -12,17 +12,23 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from state.times import to_iso
+from writers.members import locate
 from writers.read_scope import InvalidScope, Scope, read_scope
 from writers.reader import InventoryFile
-from writers.tree import Reference, default_folder, references, search
+from writers.references import Reference, references
+from writers.tree import default_folder
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """An incorporated Inventory: ``file`` is its path, None where it is not found."""
+    """An incorporated Inventory: ``file`` is its path, None where it is not found.
+
+    ``said_to_be_at`` is then the URI that a reference states, empty if none does.
+    """
 
     sop_instance_uid: str
     file: str | None
+    said_to_be_at: str
     incorporates: tuple[Member, ...]
 
 
@@ -71,7 +77,7 @@ def describe(path: Path, folders: Sequence[Path] = (), zone: tzinfo = UTC) -> De
             studies += 1
             gone += item.removed
         below = references(file.header, path)
-        found = search(tuple(folders) or (default_folder(path),)) if below else {}
+        found, missing = locate(path, file.sop_instance_uid, below, tuple(folders) or (default_folder(path),))
         header, trailer = file.header, file.trailer
         return Description(
             file=str(path),
@@ -91,7 +97,7 @@ def describe(path: Path, folders: Sequence[Path] = (), zone: tzinfo = UTC) -> De
             removed_study_records=gone,
             number_of_study_records=_count(trailer, "NumberOfStudyRecordsInInstance"),
             total_number_of_study_records=_count(trailer, "TotalNumberOfStudyRecords"),
-            incorporates=_members(below, found),
+            incorporates=_members(below, found, missing),
         )
 
 
@@ -107,16 +113,17 @@ def to_lines(description: Description) -> Iterator[str]:
 
 def _tree_lines(members: Sequence[Member], indent: str) -> Iterator[str]:
     for member in members:
-        yield f"{indent}{_printable(member.sop_instance_uid)}  {member.file or 'not found'}"
+        place = f"not found; said to be at {member.said_to_be_at}" if member.said_to_be_at else "not found"
+        yield f"{indent}{_printable(member.sop_instance_uid)}  {member.file or place}"
         yield from _tree_lines(member.incorporates, indent + "  ")
 
 
-def _members(below: Sequence[Reference], found: Mapping[str, Path]) -> tuple[Member, ...]:
+def _members(below: Sequence[Reference], found: Mapping[str, Path], missing: Mapping[str, str]) -> tuple[Member, ...]:
     members = []
     for reference in below:
         uid = reference.sop_instance_uid
         file = str(found[uid]) if uid in found else None
-        members.append(Member(uid, file, _members(reference.incorporates, found)))
+        members.append(Member(uid, file, missing.get(uid, ""), _members(reference.incorporates, found, missing)))
     return tuple(members)
 
 

@@ -1,46 +1,24 @@
-"""The tree of Inventories that one root incorporates (PS3.3 C.38.1.1.5), and where the files of its members are."""
+"""The tree of Inventories that one root incorporates (PS3.3 C.38.1.1.5)."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Final
 
 import orjson
-from pydicom.dataset import Dataset
 
-from writers.decoding import items_of
-from writers.file_meta import read_file_meta
+from writers.members import MissingMember, find_members, locate
 from writers.reader import InvalidInventory, InventoryFile
-from writers.scanning import Malformed
-from writers.terms import INVENTORY_STORAGE
+from writers.references import outline, references
 
 HEAD: Final = "head.json"
 
 
-class MissingMember(Exception):
-    """An incorporated Inventory whose file is in none of the folders searched."""
-
-    def __init__(self, sop_instance_uid: str, folders: Sequence[Path]) -> None:
-        searched = ", ".join(map(str, folders))
-        super().__init__(f"the incorporated Inventory {sop_instance_uid} is not in {searched}")
-        self.sop_instance_uid = sop_instance_uid
-        self.folders = tuple(folders)
-
-
 class NoRoot(Exception):
     """A folder in which no single Inventory is the root of the others."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """One Item of Incorporated Inventory Instance Sequence (0008,0422), with the copy of the member's own."""
-
-    sop_instance_uid: str
-    incorporates: tuple[Reference, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,40 +32,23 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """All members, each once: the root, then depth-first as the root's (0008,0422) lists them."""
+    """All members, each once: the root, then depth-first as the root's (0008,0422) lists them.
+
+    ``level`` is the root's Inventory Level (0008,0403), which all shall have; empty if it states none.
+    """
 
     nodes: tuple[Node, ...]
+    level: str
 
     @property
     def root(self) -> Node:
         return self.nodes[0]
 
 
-def find_members(folder: Path) -> dict[str, Path]:
-    """The Inventories among the ``*.dcm`` files below a folder, by SOP Instance UID; other files are passed over.
-    Hidden folders and files are not searched.
-
-    Only the File Meta Information is read. Of two files with one UID the first by path counts.
-
-    Raises:
-        OSError: a folder or file cannot be read.
-    """
-    found: dict[str, Path] = {}
-    for path in _dicom_files(folder):
-        try:
-            with path.open("rb") as file:
-                meta = read_file_meta(file)
-        except (Malformed, FileNotFoundError):
-            continue  # somebody else's file, or one that retention took since it was listed
-        if meta.sop_class_uid == INVENTORY_STORAGE:
-            found.setdefault(meta.sop_instance_uid, path)
-    return found
-
-
 def load_tree(root: Path, folders: Sequence[Path] = (), zone: tzinfo = UTC) -> Tree:
     """The tree below an Inventory file or, for a folder, below its root (see :func:`find_root`).
 
-    Members are looked for below ``folders``; by default :func:`default_folder`.
+    Members are looked for below ``folders`` (see ``writers.members``); by default :func:`default_folder`.
 
     Raises:
         InvalidInventory: the root cannot be read.
@@ -98,53 +59,16 @@ def load_tree(root: Path, folders: Sequence[Path] = (), zone: tzinfo = UTC) -> T
     path = find_root(root) if root.is_dir() else root
     with InventoryFile(path, zone) as file:
         uid = file.sop_instance_uid
+        level = str(file.header.get("InventoryLevel") or "")
         below = references(file.header, path)
     depths = {uid: 0} | outline(below)
     searched = tuple(folders) or (default_folder(path),)
-    members = search(searched) if below else {}
+    members, missing = locate(path, uid, below, searched)
     members[uid] = path
     for each in depths:
         if each not in members:
-            raise MissingMember(each, searched)
-    return Tree(tuple(Node(each, members[each], depth) for each, depth in depths.items()))
-
-
-def search(folders: Sequence[Path]) -> dict[str, Path]:
-    """:func:`find_members` of several folders; the first that has a UID counts."""
-    members: dict[str, Path] = {}
-    for folder in folders:
-        members = find_members(folder) | members
-    return members
-
-
-def outline(below: Sequence[Reference]) -> dict[str, int]:
-    """The UIDs in depth-first order, each with the least depth at which it stands; the first level is 1."""
-    depths: dict[str, int] = {}
-    for reference, depth in _walk(below, 1):
-        known = depths.setdefault(reference.sop_instance_uid, depth)
-        depths[reference.sop_instance_uid] = min(known, depth)
-    return depths
-
-
-def _walk(below: Sequence[Reference], depth: int) -> Iterator[tuple[Reference, int]]:
-    for reference in below:
-        yield reference, depth
-        yield from _walk(reference.incorporates, depth + 1)
-
-
-def references(header: Dataset, path: Path) -> tuple[Reference, ...]:
-    """What an Inventory's header says it incorporates, recursively.
-
-    Raises:
-        InvalidInventory: a reference without Referenced SOP Instance UID.
-    """
-    found = []
-    for item in items_of(header, "IncorporatedInventoryInstanceSequence"):
-        uid = item.get("ReferencedSOPInstanceUID")
-        if not isinstance(uid, str) or not uid:
-            raise InvalidInventory(path, "a reference in (0008,0422) without Referenced SOP Instance UID")
-        found.append(Reference(str(uid), references(item, path)))
-    return tuple(found)
+            raise MissingMember(each, searched, missing[each])
+    return Tree(tuple(Node(each, members[each], depth) for each, depth in depths.items()), level)
 
 
 def default_folder(path: Path) -> Path:
@@ -194,15 +118,3 @@ def _head(folder: Path) -> Path:
         if file.sop_instance_uid != uid:
             raise InvalidInventory(manifest, f"names {uid}, but {name} is {file.sop_instance_uid}")
     return path
-
-
-def _dicom_files(folder: Path) -> Iterator[Path]:
-    def fail(error: OSError) -> None:
-        raise error
-
-    for parent, folders, names in os.walk(folder, onerror=fail):
-        # What is hidden is not published: a writer at work keeps its temporary files there.
-        folders[:] = sorted(each for each in folders if not each.startswith("."))
-        for name in sorted(names):
-            if name.lower().endswith(".dcm") and not name.startswith("."):
-                yield Path(parent, name)

@@ -16,10 +16,12 @@ from writers.checks.finding import Fault, Finding
 from writers.checks.manifest import manifest_faults, read_manifest
 from writers.checks.member import Member, incorporators, read_member
 from writers.checks.records import RecordCheck
+from writers.members import locate, not_found
 from writers.reader import InvalidInventory, InventoryFile, StudyItem
+from writers.references import outline
 from writers.scanning import Malformed
 from writers.terms import COMPLETE, FAILURE, PARTIAL
-from writers.tree import default_folder, outline, search
+from writers.tree import default_folder
 
 _MODULE: Final = "PS3.3 Table C.38.1-1"
 _LEVELS: Final = ("STUDY", "SERIES", "INSTANCE")
@@ -75,12 +77,12 @@ def _find_members(
     if not root.references:
         return
     searched = tuple(folders) or (default_folder(root.path),)
-    found = search(searched)
+    found, missing = locate(root.path, root.sop_instance_uid, root.references, searched)
     for uid in outline(root.references):
         if uid in members:
             continue
         if uid not in found:
-            text = "its file is in none of the folders searched: " + ", ".join(map(str, searched))
+            text = "its file " + not_found(searched, missing[uid])
             yield Fault("missing-member", "PS3.3 C.38.1.1.5", f"(0008,0422) {uid}", text).at(str(root.path))
             continue
         try:

@@ -114,7 +114,9 @@ def test_show_tells_a_member_that_is_not_found_and_counts_as_json(
 ) -> None:
     (head.parent / "old" / "1.2.1.dcm").unlink()
     shown: dict[str, Any] = json.loads(run(capsys, "show", head, "--json")[1])
-    assert shown["incorporates"] == [{"sop_instance_uid": "1.2.1", "file": None, "incorporates": []}]
+    assert shown["incorporates"] == [
+        {"sop_instance_uid": "1.2.1", "file": None, "said_to_be_at": "", "incorporates": []}
+    ]
     assert (shown["study_records"], shown["removed_study_records"]) == (2, 1)
     assert (shown["number_of_study_records"], shown["total_number_of_study_records"]) == (2, 5)
     assert shown["bytes"] == head.stat().st_size

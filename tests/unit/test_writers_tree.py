@@ -9,8 +9,9 @@ import pytest
 from pydicom.dataset import Dataset
 
 from tests.unit.inventories import CT, inventory, save
+from writers.members import MissingMember, find_members
 from writers.reader import InvalidInventory
-from writers.tree import MissingMember, NoRoot, Tree, find_members, find_root, load_tree
+from writers.tree import NoRoot, Tree, find_root, load_tree
 
 
 def chain(folder: Path) -> list[Dataset]:

@@ -10,8 +10,8 @@ from pydicom.dataset import Dataset
 
 from writers.checks.finding import Fault, Severity
 from writers.checks.member import Member
+from writers.references import Reference, outline
 from writers.terms import INVENTORY_STORAGE
-from writers.tree import Reference, outline
 
 _INCORPORATION: Final = "PS3.3 C.38.1.1.5"
 _REFERENCE: Final = "PS3.3 Table C.38.2-3"

@@ -16,7 +16,7 @@ from writers.checks.manifest import Manifest, read_manifest
 from writers.decoding import items_of
 from writers.read_scope import InvalidScope, Scope, read_scope
 from writers.reader import InventoryFile
-from writers.tree import Reference, references
+from writers.references import Reference, references
 
 _FARTHEST: Final = 14 * 3600 * MICROSECONDS  # a zone is at most so far ahead of UTC
 _DA: Final = re.compile(r"\d{8}", re.ASCII)
