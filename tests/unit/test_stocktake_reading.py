@@ -59,12 +59,6 @@ def test_resolve_writes_csv_with_chosen_columns(head: Path, capsys: pytest.Captu
     ]
 
 
-def test_resolve_refuses_a_column_that_is_none(head: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        run(capsys, "resolve", head, "--columns", "SOPInstanceUID")
-    assert caught.value.code == Exit.USAGE
-
-
 def test_resolve_names_its_output_only_when_it_is_whole(
     head: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
