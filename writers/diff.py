@@ -58,6 +58,15 @@ class StudyDifference:
         """The same as a JSON object."""
         return asdict(self)
 
+    @classmethod
+    def from_json(cls, found: dict[str, Any]) -> StudyDifference:
+        """The difference that :meth:`to_json` made."""
+        series, instances = (
+            Parts(**{**found[name], "attributes": tuple(found[name]["attributes"])}) for name in ("series", "instances")
+        )
+        attributes = tuple(found["attributes"])
+        return cls(**{**found, "attributes": attributes, "series": series, "instances": instances})
+
 
 @dataclass(slots=True)
 class Counts:
@@ -105,7 +114,7 @@ def diff(
     """
     in_a: dict[str, tuple[bytes, bool]] = {}
     for effective in resolve(a, zone, progress):
-        in_a[effective.item.study_instance_uid] = _digest(effective.item), effective.item.removed
+        in_a[effective.item.study_instance_uid] = digest_of(effective.item), effective.item.removed
     counts.in_a = len(in_a)
     differing: dict[str, _Spooled] = {}
     with tempfile.TemporaryFile() as spool:
@@ -117,7 +126,7 @@ def diff(
             if held is None:
                 counts.extra += 1
                 yield StudyDifference(uid, "extra", None, item.removed)
-            elif held[0] == _digest(item):
+            elif held[0] == digest_of(item):
                 counts.same += 1
             else:
                 differing[uid] = _spool(item, spool)
@@ -130,7 +139,7 @@ def diff(
             if (spooled := differing.get(effective.item.study_instance_uid)) is not None:
                 counts.different += 1
                 counts.removed_in_one += effective.item.removed != spooled.removed
-                yield _details(effective.item, spooled, spool)
+                yield difference_of(effective.item, _unspool(spooled, spool), spooled.removed)
 
 
 def _spool(item: StudyItem, spool: IO[bytes]) -> _Spooled:
@@ -139,18 +148,26 @@ def _spool(item: StudyItem, spool: IO[bytes]) -> _Spooled:
     return _Spooled(offset, len(item.data), item.implicit, item.character_sets, item.removed)
 
 
-def _details(item: StudyItem, spooled: _Spooled, spool: IO[bytes]) -> StudyDifference:
+def _unspool(spooled: _Spooled, spool: IO[bytes]) -> EncodedDataSet:
     spool.seek(spooled.offset)
     data = spool.read(spooled.size)
+    return EncodedDataSet(data, 0, len(data), spooled.implicit, spooled.character_sets, 1)
+
+
+def difference_of(item: StudyItem, b: EncodedDataSet, removed_in_b: bool) -> StudyDifference:
+    """How the record of A differs from that of B, which is of the same study.
+
+    Raises:
+        InvalidInventory: the record of A is malformed.
+    """
     a = _encoded(item)
-    b = EncodedDataSet(data, 0, len(data), spooled.implicit, spooled.character_sets, 1)
     with _named(item):
         series_a, series_b = _by_uid(a, SERIES, _SERIES_INSTANCE_UID), _by_uid(b, SERIES, _SERIES_INSTANCE_UID)
         return StudyDifference(
             study_instance_uid=item.study_instance_uid,
             kind="different",
             removed_in_a=item.removed,
-            removed_in_b=spooled.removed,
+            removed_in_b=removed_in_b,
             attributes=_keywords(_differing(a, b, SERIES)),
             series=_parts(series_a, series_b, INSTANCES),
             instances=_parts(_instances(series_a), _instances(series_b), None),
@@ -189,7 +206,12 @@ def _keywords(tags: set[int]) -> tuple[str, ...]:
     return tuple(keyword_for_tag(tag) or show(tag) for tag in sorted(tags))
 
 
-def _digest(item: StudyItem) -> bytes:
+def digest_of(item: StudyItem) -> bytes:
+    """What two records have in common that do not differ.
+
+    Raises:
+        InvalidInventory: the record is malformed.
+    """
     with _named(item):
         return _encoded(item).digest()
 

@@ -116,7 +116,7 @@ def write_records(
     """
     items = StudyItems(level)
     with _Segments(files, limits, earliest) as segments, files.revs.open("w", encoding="ascii") as notes:
-        for page in _pages(reads):
+        for page in encoded_together(reads):
             records = [(read.record, max(read.read_at, earliest)) for read in page]
             segments.write(records, items.encode_all(records))
             notes.writelines([f"{one.study_instance_uid} {one.in_state.rev.hex()}\n" for one, _ in records])
@@ -125,8 +125,8 @@ def write_records(
     return Records(segments.found, asdict(items.counts) | {"too_long_values": items.too_long})
 
 
-def _pages(reads: Iterable[ReadStudy]) -> Iterator[list[ReadStudy]]:
-    """Studies to be encoded together: all of them are unpacked at the same time."""
+def encoded_together(reads: Iterable[ReadStudy]) -> Iterator[list[ReadStudy]]:
+    """Studies to be encoded together, in their order: all of them are unpacked at the same time."""
     page: list[ReadStudy] = []
     weight = 0
     for read in reads:

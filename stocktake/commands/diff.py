@@ -1,4 +1,4 @@
-"""``stocktake diff``: the studies in which two trees of Inventories differ."""
+"""``stocktake diff``: the studies in which two trees of Inventories differ, or a tree and the live state."""
 
 from __future__ import annotations
 
@@ -11,21 +11,33 @@ from typing import Final
 
 import orjson
 
-from stocktake.exits import Exit
+from state.attributes import Level
+from stocktake.exits import CommandError, Exit
 from stocktake.progress import Progress
 from stocktake.reading import add_search, add_timezone, bad_input, steps
 from stocktake.settings import Settings
+from stocktake.study_rows import LEVELS, is_below
+from stocktake.wiring import open_repository
 from writers.diff import Counts, Parts, StudyDifference, diff
-from writers.tree import load_tree
+from writers.reader import InvalidInventory
+from writers.state_diff import diff_with_state
+from writers.tree import Tree, load_tree
 
-HELP: Final = "compare what two trees of Inventories say of each study"
+HELP: Final = "compare what two trees of Inventories, or a tree and the live state, say of each study"
 EXAMPLE: Final = """stocktake diff source/head.dcm target/head.dcm
-stocktake diff inventories/source inventories/target --json"""
+stocktake diff inventories/source inventories/target --json
+stocktake diff inventories/main --state"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("a", type=Path, metavar="A", help="an Inventory, or a folder: its head")
-    parser.add_argument("b", type=Path, metavar="B", help="another one")
+    parser.add_argument("b", type=Path, nargs="?", metavar="B", help="another one; none with --state (default: none)")
+    parser.add_argument(
+        "--state",
+        action="store_true",
+        help="B is the state of the repository as it is now, told as an inventory of A's level would tell it; "
+        "consumers may be running (default: B is an Inventory)",
+    )
     parser.add_argument(
         "--json",
         action="store_true",
@@ -36,9 +48,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, settings: Settings) -> Exit:
+    if args.state == (args.b is not None):
+        raise CommandError(Exit.USAGE, "name one Inventory and --state, or two Inventories")
     counts = Counts()
     with Progress("records read") as progress:
-        for difference in _differences(args, counts, steps(progress)):
+        for difference in _differences(args, settings, counts, steps(progress)):
             if args.json:
                 _write(difference.to_json())
             else:
@@ -50,12 +64,36 @@ def run(args: argparse.Namespace, settings: Settings) -> Exit:
     return Exit.FAULTS if counts.missing or counts.extra or counts.different else Exit.DONE
 
 
-def _differences(args: argparse.Namespace, counts: Counts, step: Callable[[], None]) -> Iterator[StudyDifference]:
+def _differences(
+    args: argparse.Namespace, settings: Settings, counts: Counts, step: Callable[[], None]
+) -> Iterator[StudyDifference]:
     zone = args.timezone or UTC
     with bad_input():
         a = load_tree(args.a, args.search, zone)
-        b = load_tree(args.b, args.search, zone)
-        yield from diff(a, b, counts, zone, step)
+        if args.state:
+            yield from _with_state(args, settings, a, counts, step)
+        else:
+            b = load_tree(args.b, args.search, zone)
+            yield from diff(a, b, counts, zone, step)
+
+
+def _with_state(
+    args: argparse.Namespace, settings: Settings, tree: Tree, counts: Counts, step: Callable[[], None]
+) -> Iterator[StudyDifference]:
+    if tree.level not in LEVELS:
+        raise InvalidInventory(tree.root.path, "Inventory Level (0008,0403) is not one of STUDY, SERIES, INSTANCE")
+    level = Level(tree.level)
+    if is_below(level, settings.inventory.level):
+        raise CommandError(
+            Exit.USAGE,
+            f"{tree.root.path} is of Inventory Level {level}, the state of {settings.inventory.level} "
+            "(inventory.level), which knows less: they cannot be compared",
+        )
+    opened = open_repository(settings, args.repository)
+    try:
+        yield from diff_with_state(tree, opened.studies, level, counts, args.timezone or UTC, step)
+    finally:
+        opened.close()
 
 
 def _words(difference: StudyDifference) -> Iterator[str]:
