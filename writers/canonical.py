@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from writers.decoding import decode_text, is_sequence, known_vr
+from writers.decoding import character_sets_of, decode_text, is_sequence, known_vr
 from writers.scanning import Element, elements, items
 
 SERIES: Final = 0x00080424
@@ -50,7 +50,7 @@ class EncodedDataSet:
         found = {}
         for element in elements(self.data, self.start, self.stop, self.implicit, self.depth):
             if element.tag == _CHARACTER_SET:
-                character_sets = _terms(self.data, element)
+                character_sets = character_sets_of(self.data[element.start : element.stop])
             if element.tag not in _IGNORED:
                 found[element.tag] = self._digest(element, character_sets)
         return found
@@ -75,7 +75,7 @@ class EncodedDataSet:
         character_sets = self.character_sets
         for element in elements(self.data, self.start, self.stop, self.implicit, self.depth):
             if element.tag == _CHARACTER_SET:
-                character_sets = _terms(self.data, element)
+                character_sets = character_sets_of(self.data[element.start : element.stop])
             if element.tag == tag and is_sequence(element):
                 yield from self._items(element, character_sets)
 
@@ -105,11 +105,6 @@ class EncodedDataSet:
         else:
             total.update(_value(self.data, element, character_sets))
         return total.digest()
-
-
-def _terms(data: bytes, element: Element) -> tuple[str, ...]:
-    value = data[element.start : element.stop].decode("ascii", "replace")
-    return tuple(term.strip(" \0") for term in value.split("\\"))
 
 
 def _value(data: bytes, element: Element, character_sets: tuple[str, ...]) -> bytes:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from io import BytesIO
 
 from pydicom.charset import convert_encodings, decode_bytes
-from pydicom.config import disable_value_validation
+from pydicom.config import disable_value_validation, strict_reading
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
@@ -54,7 +54,38 @@ def decode_text(value: bytes, vr: str, character_sets: Sequence[str]) -> str:
     """A text in the character sets of (0008,0005); what they do not hold is replaced."""
     with _quiet():
         encodings = convert_encodings(list(character_sets))
-        return decode_bytes(value, encodings, set(b"\\^=" if vr == "PN" else b"\\"))
+        return decode_bytes(value, encodings, _delimiters(vr))
+
+
+def decode_strictly(value: bytes, vr: str, character_sets: tuple[str, ...]) -> str | None:
+    """A text in the character sets of (0008,0005); None if one is unknown, or they do not hold what is there."""
+    encodings = _known_encodings(character_sets)
+    if encodings is None:
+        return None
+    try:
+        with strict_reading():
+            return decode_bytes(value, encodings, _delimiters(vr))
+    except (ValueError, LookupError):
+        return None
+
+
+@lru_cache(maxsize=1 << 8)
+def _known_encodings(character_sets: tuple[str, ...]) -> tuple[str, ...] | None:
+    try:
+        with strict_reading(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return tuple(convert_encodings(list(character_sets)))
+    except LookupError:
+        return None
+
+
+def _delimiters(vr: str) -> set[int]:
+    return set(b"\\^=" if vr == "PN" else b"\\")
+
+
+def character_sets_of(value: bytes) -> tuple[str, ...]:
+    """The terms in an encoded Specific Character Set (0008,0005)."""
+    return tuple(term.strip(" \0") for term in value.decode("ascii", "replace").split("\\"))
 
 
 def items_of(dataset: Dataset, keyword: str) -> tuple[Dataset, ...]:

@@ -12,6 +12,7 @@ from typing import Final
 
 from writers.checks.attributes import AttributeCheck, study_table, top_table
 from writers.checks.chain import copy_faults, level_faults, stored_file_faults, total_faults
+from writers.checks.digests import Digests
 from writers.checks.finding import Fault, Finding
 from writers.checks.manifest import manifest_faults, read_manifest
 from writers.checks.member import Member, incorporators, read_member
@@ -53,26 +54,31 @@ def verify(
         root = read_member(path, zone)
     except (InvalidInventory, OSError) as error:
         yield _unreadable(path, error)
-        yield from _manifest(path, "")
+        yield from _manifest(path, "", Digests())
         return
     members = {root.sop_instance_uid: root}
-    yield from _find_members(root, folders, zone, members)
+    digests = Digests()
+    yield from _find_members(root, folders, zone, members, digests)
     above = incorporators(root)
     records: dict[str, int] = {}
     totals: dict[str, object] = {}
     for member in members.values():
         parents = [members[uid] for uid in sorted(above[member.sop_instance_uid]) if uid in members]
-        for fault in (*level_faults(member, root), *copy_faults(member, members), *stored_file_faults(member, members)):
+        for fault in (
+            *level_faults(member, root),
+            *copy_faults(member, members),
+            *stored_file_faults(member, members, digests),
+        ):
             yield fault.at(str(member.path))
         yield from _read_whole(member, parents, records, totals, progress)
-        yield from _manifest(member.path, member.sop_instance_uid)
+        yield from _manifest(member.path, member.sop_instance_uid, digests)
     for uid, stated in totals.items():
         for fault in total_faults(members[uid], members, records, stated):
             yield fault.at(str(members[uid].path))
 
 
 def _find_members(
-    root: Member, folders: Sequence[Path], zone: tzinfo | None, members: dict[str, Member]
+    root: Member, folders: Sequence[Path], zone: tzinfo | None, members: dict[str, Member], digests: Digests
 ) -> Iterator[Finding]:
     if not root.references:
         return
@@ -89,7 +95,7 @@ def _find_members(
             member = read_member(found[uid], zone)
         except (InvalidInventory, OSError) as error:
             yield _unreadable(found[uid], error)
-            yield from _manifest(found[uid], uid)
+            yield from _manifest(found[uid], uid, digests)
             continue
         if member.sop_instance_uid == uid:
             members[uid] = member
@@ -112,33 +118,30 @@ def _read_whole(
     count = 0
     try:
         with InventoryFile(member.path, member.zone) as file:
-            expanded = bool(file.character_sets)
             for item in file.studies():
                 count += 1
                 progress()
                 around = f"study {item.study_instance_uid}" if item.study_instance_uid else f"record {count}"
-                for fault in (*check.faults(item), *_item_faults(attributes, item, expanded)):
+                for fault in (*check.faults(item), *_item_faults(attributes, item)):
                     yield fault.at(name, around)
             records[member.sop_instance_uid] = count
             totals[member.sop_instance_uid] = file.trailer.get("TotalNumberOfStudyRecords")
-            for fault in _file_faults(file, member, attributes, count, expanded):
+            for fault in _file_faults(file, member, attributes, count):
                 yield fault.at(name)
     except (InvalidInventory, OSError) as error:
         yield _unreadable(member.path, error)
 
 
-def _item_faults(attributes: AttributeCheck, item: StudyItem, expanded: bool) -> Iterator[Fault]:
+def _item_faults(attributes: AttributeCheck, item: StudyItem) -> Iterator[Fault]:
     try:
-        yield from attributes.faults(item.data, item.implicit, study_table(), expanded)
+        yield from attributes.faults(item.data, item.implicit, study_table(), item.character_sets)
     except Malformed as error:
         yield Fault("malformed", "PS3.5 chapter 7", f"offset {item.offset + error.offset}", str(error))
 
 
-def _file_faults(
-    file: InventoryFile, member: Member, attributes: AttributeCheck, count: int, expanded: bool
-) -> Iterator[Fault]:
+def _file_faults(file: InventoryFile, member: Member, attributes: AttributeCheck, count: int) -> Iterator[Fault]:
     around = file.header_data + file.trailer_data
-    yield from attributes.faults(around, file.implicit, top_table(), expanded)
+    yield from attributes.faults(around, file.implicit, top_table(), file.character_sets)
     if not file.has_studies:
         text = "Inventoried Studies Sequence is missing (Type 2)"
         yield Fault("type-2", _MODULE, "(0008,0423)", text)
@@ -164,9 +167,9 @@ def _file_faults(
             yield Fault("file-meta", "PS3.10 7.1", tag, "differs from the data set's")
 
 
-def _manifest(path: Path, sop_instance_uid: str) -> Iterator[Finding]:
+def _manifest(path: Path, sop_instance_uid: str, digests: Digests) -> Iterator[Finding]:
     try:
-        for fault in manifest_faults(path, sop_instance_uid, read_manifest(path, sop_instance_uid)):
+        for fault in manifest_faults(path, sop_instance_uid, read_manifest(path, sop_instance_uid), digests):
             yield fault.at(str(path))
     except OSError as error:
         yield _unreadable(path, error)

@@ -379,6 +379,67 @@ def test_damaged_bytes_end_in_findings_never_in_an_error(tmp_path: Path) -> None
             list(verify(path))
 
 
+BACKSLASH_INSIDE = [  # characters that hold a byte 0x5C, and the character sets in which they do
+    (["GB18030"], "乗"),
+    (["GBK"], "乗"),
+    (["", "ISO 2022 IR 87"], "俑"),
+    (["ISO 2022 IR 6", "ISO 2022 IR 87", "ISO 2022 IR 149"], "俑"),
+]
+
+
+@pytest.mark.parametrize(("sets", "text"), BACKSLASH_INSIDE)
+@pytest.mark.parametrize("above", [True, False])
+def test_a_character_that_holds_a_backslash_separates_no_values(
+    tmp_path: Path, sets: list[str], text: str, above: bool
+) -> None:
+    """In a study's own character sets, and in those that it has of the file."""
+    own: dict[str, Any] = {} if above else {"SpecificCharacterSet": sets}
+    record = study("1.5.1", StudyDescription=text * 30, PatientName=f"A^B={text}^{text}", StudyID=text, **own)
+    made = inventory("1.2.1", [record], SpecificCharacterSet=sets if above else "ISO_IR 192")
+    assert findings(tmp_path, made) == []
+    assert b"\\" in (tmp_path / "1.2.1.dcm").read_bytes()
+
+
+@pytest.mark.parametrize(("sets", "text"), BACKSLASH_INSIDE)
+def test_what_is_wrong_in_such_character_sets_is_found(tmp_path: Path, sets: list[str], text: str) -> None:
+    record = study("1.5.1", StudyDescription=text * 65, StudyID=[text, text], SpecificCharacterSet=sets)
+    found = findings(tmp_path, inventory("1.2.1", [record]))
+    assert rules(found) == {("value", "study 1.5.1 (0008,1030)"), ("vm", "study 1.5.1 (0020,0010)")}
+
+
+@pytest.mark.parametrize("sets", ["GB18030", "ISO_IR 999"])
+def test_what_cannot_be_decoded_is_not_told_to_be_wrong(tmp_path: Path, sets: str) -> None:
+    path = save(tmp_path / "a.dcm", inventory("1.2.1", [study("1.5.1", StudyDescription="12345678")]))
+    data = (
+        path.read_bytes()
+        .replace(b"ISO_IR 192", sets.ljust(10).encode())
+        .replace(b"12345678", b"\x81\\\\\\\xff\xff\xff\xff")
+    )
+    path.write_bytes(data)
+    assert list(verify(path)) == []
+
+
+def test_a_file_with_a_manifest_and_macs_is_digested_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digested: list[str] = []
+    file_digest = hashlib.file_digest
+
+    def counted(file: Any, algorithm: str) -> Any:
+        digested.append(Path(file.name).name)
+        return file_digest(file, algorithm)
+
+    monkeypatch.setattr(hashlib, "file_digest", counted)
+    one = inventory("1.2.1", [study("1.5.1")])
+    path = save(tmp_path / "1.2.1.dcm", one)
+    write_manifest(path)
+    two, three = inventory("1.2.2", incorporates=[one]), inventory("1.2.3", incorporates=[one])
+    for each in (two, three):
+        each.IncorporatedInventoryInstanceSequence[0].MACAlgorithm = "SHA256"
+        each.IncorporatedInventoryInstanceSequence[0].MAC = hashlib.sha256(path.read_bytes()).digest()
+    root = inventory("1.2.4", incorporates=[two, three], TotalNumberOfStudyRecords=1)
+    assert findings(tmp_path, two, three, root) == []
+    assert digested == ["1.2.1.dcm"]
+
+
 def test_an_unreadable_member_is_a_finding(tmp_path: Path) -> None:
     one, two, _, _ = good_chain()
     save(tmp_path / "1.2.1.dcm", one)

@@ -15,8 +15,8 @@ from typing import Final
 from state.attributes import Attribute, Level, inventory_module, item_attributes
 from writers.checks.conditions import conditional_faults
 from writers.checks.finding import Fault, Severity
-from writers.checks.values import is_allowed, keeps_its_vr, number_of_values
-from writers.decoding import is_sequence, known_vr
+from writers.checks.values import in_utf_8, is_allowed, is_expandable, keeps_its_vr, number_of_values
+from writers.decoding import character_sets_of, is_sequence, known_vr
 from writers.scanning import Element, elements, items, show
 
 STUDIES: Final = 0x00080423
@@ -29,7 +29,6 @@ _CHARACTER_SET: Final = 0x00080005
 _UID: Final = re.compile(rb"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*")
 _TIMES: Final = frozenset((0x00080023, 0x00080033, 0x00080404, 0x0008041F))  # checked where they are compared
 _LONGEST_UID: Final = 64  # PS3.5 chapter 9
-_EXPANDABLE: Final = frozenset((b"LO", b"LT", b"PN", b"SH", b"ST", b"UC", b"UT"))  # PS3.5 6.1.2.2
 _BINARY: Final = frozenset(b"AT FD FL OB OD OF OL OV OW SL SQ SS SV UL UN US UV".split())
 
 
@@ -97,14 +96,16 @@ class AttributeCheck:
         self._level = level
         self._series_table = study_table().rows[SERIES].table
 
-    def faults(self, data: bytes, implicit: bool, table: Table, expanded: bool, where: str = "") -> Iterator[Fault]:
-        """What is wrong in the data set ``data``; ``expanded``: a Specific Character Set applies around it.
+    def faults(
+        self, data: bytes, implicit: bool, table: Table, character_sets: tuple[str, ...], where: str = ""
+    ) -> Iterator[Fault]:
+        """What is wrong in the data set ``data``; ``character_sets`` is what applies around it (0008,0005).
 
         Raises:
             Malformed: the bytes are no Data Elements.
         """
         depth = 0 if table is top_table() else 1
-        yield from self._data_set(data, 0, len(data), implicit, table, expanded, where, depth)
+        yield from self._data_set(data, 0, len(data), implicit, table, character_sets, where, depth)
 
     def _data_set(
         self,
@@ -113,7 +114,7 @@ class AttributeCheck:
         stop: int,
         implicit: bool,
         table: Table,
-        expanded: bool,
+        character_sets: tuple[str, ...],
         where: str,
         depth: int,
     ) -> Iterator[Fault]:
@@ -126,7 +127,7 @@ class AttributeCheck:
             last = tag
             present[tag] = element
             if tag == _CHARACTER_SET:
-                expanded = element.stop > element.start
+                character_sets = character_sets_of(data[element.start : element.stop])
             row = table.rows.get(tag)
             if row is not None and element.vr and element.vr != row.vr:
                 yield _vr_fault(where, row, element)
@@ -134,9 +135,11 @@ class AttributeCheck:
                 children = row.table if row is not None else Table()
                 for number, (begin, end) in enumerate(items(data, element, depth + 1), 1):
                     inner = f"{where} {show(tag)}[{number}]" if where else f"{show(tag)}[{number}]"
-                    yield from self._data_set(data, begin, end, element.implicit, children, expanded, inner, depth + 1)
+                    yield from self._data_set(
+                        data, begin, end, element.implicit, children, character_sets, inner, depth + 1
+                    )
             else:
-                yield from _value_faults(data, element, row, expanded, where)
+                yield from _value_faults(data, element, row, character_sets, where)
         yield from self._presence_faults(data, present, table, where)
 
     def _presence_faults(
@@ -168,25 +171,33 @@ class AttributeCheck:
         yield _fault("level-sequence", MODULE, where, tag, text)
 
 
-def _value_faults(data: bytes, element: Element, row: Row | None, expanded: bool, where: str) -> Iterator[Fault]:
+def _value_faults(
+    data: bytes, element: Element, row: Row | None, character_sets: tuple[str, ...], where: str
+) -> Iterator[Fault]:
     vr = element.vr or (row.vr if row is not None else known_vr(element.tag).encode("ascii"))
     if (element.stop - element.start) & 1:
         yield _fault("odd-length", "PS3.5 7.1.1", where, element.tag, "has a value of odd length")
     value = data[element.start : element.stop]
+    text = in_utf_8(vr, value, character_sets)
+    if text is not None:
+        yield from _text_faults(vr, text, element, row, where)
+    if vr == b"UI":
+        for uid in value.split(b"\\"):
+            bare = uid.rstrip(b"\0")
+            if bare and (len(bare) > _LONGEST_UID or _UID.fullmatch(bare) is None):
+                yield _fault("uid", "PS3.5 9.1", where, element.tag, "is no valid UID")
+    elif not any(character_sets) and is_expandable(vr) and not value.isascii():
+        what = "has characters outside ASCII, but no Specific Character Set (0008,0005) applies"
+        yield _fault("character-set", "PS3.3 C.12.1.1.2", where, element.tag, what)
+
+
+def _text_faults(vr: bytes, value: bytes, element: Element, row: Row | None, where: str) -> Iterator[Fault]:
     if row is not None and (number := number_of_values(vr, value)) is not None and not is_allowed(row.vm, number):
         text = f"{row.keyword} has {number} values; its VM is {row.vm}"
         yield _fault("vm", "PS3.6 chapter 6", where, element.tag, text)
     if element.tag not in _TIMES and not keeps_its_vr(vr, value):
         text = f"has a value that VR {vr.decode('ascii', 'replace')} does not allow"
         yield _fault("value", "PS3.5 6.2", where, element.tag, text)
-    if vr == b"UI":
-        for uid in value.split(b"\\"):
-            bare = uid.rstrip(b"\0")
-            if bare and (len(bare) > _LONGEST_UID or _UID.fullmatch(bare) is None):
-                yield _fault("uid", "PS3.5 9.1", where, element.tag, "is no valid UID")
-    elif not expanded and vr in _EXPANDABLE and not value.isascii():
-        text = "has characters outside ASCII, but no Specific Character Set (0008,0005) applies"
-        yield _fault("character-set", "PS3.3 C.12.1.1.2", where, element.tag, text)
 
 
 def _is_empty(data: bytes, element: Element, row: Row) -> bool:

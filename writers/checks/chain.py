@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from hashlib import file_digest
 from typing import Final
 
 from pydicom.dataset import Dataset
 
+from writers.checks.digests import Digests
 from writers.checks.finding import Fault, Severity
 from writers.checks.member import Member
 from writers.references import Reference, outline
@@ -46,21 +46,25 @@ def copy_faults(member: Member, members: Mapping[str, Member]) -> Iterator[Fault
             yield Fault("true-copy", _REFERENCE, where, text, Severity.WARNING)
 
 
-def stored_file_faults(member: Member, members: Mapping[str, Member]) -> Iterator[Fault]:
-    """Each reference that tells a MAC or a transfer syntax tells those of the file that was found."""
+def stored_file_faults(member: Member, members: Mapping[str, Member], digests: Digests) -> Iterator[Fault]:
+    """Each reference that tells a MAC or a transfer syntax tells those of the file that was found.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
     for number, (item, reference) in enumerate(zip(member.reference_items, member.references, strict=True), 1):
         referenced = members.get(reference.sop_instance_uid)
         if referenced is None:
             continue
         where = f"{_AT}[{number}] {reference.sop_instance_uid}"
         algorithm, mac = _DIGESTS.get(str(item.get("MACAlgorithm", ""))), item.get("MAC")
-        if algorithm is not None and isinstance(mac, bytes) and mac:
-            with referenced.path.open("rb") as file:
-                found = file_digest(file, algorithm).digest()
-            if not mac.startswith(found):  # an odd number of bytes would be padded
-                yield Fault(
-                    "mac", _STORED_FILE, where, f"its MAC is not that of {referenced.path.name}: it was altered"
-                )
+        if (
+            algorithm is not None
+            and isinstance(mac, bytes)
+            and mac
+            and not mac.startswith(digests.of(referenced.path, algorithm))  # an odd number of bytes would be padded
+        ):
+            yield Fault("mac", _STORED_FILE, where, f"its MAC is not that of {referenced.path.name}: it was altered")
         syntax = item.get("StoredInstanceTransferSyntaxUID")
         if syntax and syntax != referenced.transfer_syntax_uid:
             text = f"Stored Instance Transfer Syntax UID is not that of {referenced.path.name}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Final
 import orjson
 
 from state.times import parse_time
+from writers.checks.digests import Digests
 from writers.checks.finding import Fault
 
 _SECTION: Final = "Stocktake manifest"
@@ -56,7 +56,7 @@ def read_manifest(path: Path, sop_instance_uid: str) -> Manifest:
     )
 
 
-def manifest_faults(path: Path, sop_instance_uid: str, manifest: Manifest) -> Iterator[Fault]:
+def manifest_faults(path: Path, sop_instance_uid: str, manifest: Manifest, digests: Digests) -> Iterator[Fault]:
     """Where the file differs from what its manifest states. Reads the whole file if a digest is stated.
 
     Raises:
@@ -76,8 +76,7 @@ def manifest_faults(path: Path, sop_instance_uid: str, manifest: Manifest) -> It
     if manifest.size is not None and manifest.size != size:
         yield Fault("bytes", _SECTION, "", f"the file has {size} bytes; the manifest says {manifest.size}")
     if manifest.sha256 is not None:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = digests.of(path, "sha256").hex()
         if digest != manifest.sha256.lower():
             yield Fault("sha256", _SECTION, "", f"the file's SHA-256 is {digest}; the manifest says otherwise")
 

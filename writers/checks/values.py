@@ -9,11 +9,33 @@ from functools import lru_cache
 from typing import Final
 
 from state.vr import CHECKS
+from writers.decoding import decode_strictly
 
 _SIZES: Final = {b"AT": 4, b"FD": 8, b"FL": 4, b"SL": 4, b"SS": 2, b"SV": 8, b"UL": 4, b"US": 2, b"UV": 8}
 _ONE: Final = frozenset((b"LT", b"ST", b"UR", b"UT"))  # a backslash is no delimiter in them
 _EXACT: Final = frozenset((b"AE", b"AS", b"CS", b"DA", b"DS", b"DT", b"IS", b"TM"))  # what can be mended is still wrong
 _CHECKED: Final = _EXACT | _ONE | frozenset((b"LO", b"PN", b"SH", b"UC"))
+
+_EXPANDABLE: Final = frozenset((b"LO", b"LT", b"PN", b"SH", b"ST", b"UC", b"UT"))  # PS3.5 6.1.2.2
+_UTF_8: Final = "ISO_IR 192"
+
+
+def is_expandable(vr: bytes) -> bool:
+    """Whether values of this VR are in the character sets of (0008,0005)."""
+    return vr in _EXPANDABLE
+
+
+def in_utf_8(vr: bytes, value: bytes, character_sets: tuple[str, ...]) -> bytes | None:
+    """An element's value with its text in UTF-8, in which a byte 0x5C is a backslash and nothing else.
+
+    In GB18030, GBK and, after an escape sequence, ISO 2022 IR 87 and 159 it may be half of a character (PS3.5 6.1.2.3),
+    so whoever splits values has to decode first. None: the text cannot be decoded, and nothing is known of it.
+    """
+    plain = value.isascii() and b"\x1b" not in value
+    if plain or vr not in _EXPANDABLE or _UTF_8 in character_sets or not any(character_sets):
+        return value
+    text = decode_strictly(value, vr.decode("ascii"), character_sets)
+    return None if text is None else text.encode(errors="replace")
 
 
 def number_of_values(vr: bytes, value: bytes) -> int | None:
