@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,6 +79,22 @@ def test_a_chain_goes_on_over_split_inventories_and_rolls_them_up(
     assert any(member.tier and member.parts for member in head.members)
     tree = {node.path for node in load_tree(chain.deployment.path(head)).nodes}
     assert tree == {chain.deployment.folder / file for member in head.members for file in member.files}
+
+
+def test_a_copy_without_manifests_is_read_by_what_its_references_say(
+    tmp_path: Path, redis_url: str, repository: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"INVENTORY__MAX_RECORDS_PER_INSTANCE": "2", "ACCESS__INVENTORY_BASE_URI": "https://files.example/main/"}
+    chain = Chain(tmp_path, redis_url, repository, **given)
+    for number in range(4):
+        chain.store(*range(number, number + 5))
+        head = chain.produce()
+    chain.deployment.close()
+    copy = tmp_path / "copy"
+    shutil.copytree(chain.deployment.folder, copy, ignore=shutil.ignore_patterns("*.json"))
+    monkeypatch.delattr(os, "walk")
+    tree = {node.path for node in load_tree(copy / head.file, [copy]).nodes}
+    assert tree == {copy / file for member in head.members for file in member.files}
 
 
 def test_a_file_is_also_full_by_its_size_and_a_larger_record_stands_alone(
