@@ -28,7 +28,7 @@ from writers.sinks.sink import SinkError, SinkUnreachable
 log = logging.getLogger(__name__)
 
 HELP: Final = "deliver to the sinks what they do not have yet, and end"
-EXAMPLE: Final = """stocktake write --once && stocktake deliver
+EXAMPLE: Final = """stocktake deliver
 stocktake deliver --sink vna --wait 10m
 stocktake deliver --sink vna --again"""
 
@@ -43,9 +43,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wait",
         type=_duration,
-        default=60.0,
+        default="60s",
         metavar="TIME",
-        help="how long a receiver that does not answer is tried again (default: 60s)",
+        help="how long a receiver that does not answer is tried again (default: %(default)s)",
     )
 
 

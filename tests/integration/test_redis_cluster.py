@@ -16,12 +16,14 @@ from redis.crc import key_slot
 
 from consumers.simulate import simulate
 from state.attributes import Level
+from state.chain import Lease
 from state.connection import Command, Connection, Meanwhile, ScriptCall
 from state.errors import StateMismatch, StateUnreachable
 from state.keys import ShardKeys
 from state.studies import Studies
 from state.times import MICROSECONDS, to_iso
 from stocktake.settings import load
+from stocktake.sinks import deliveries
 from tests.harness import Deployment, wait_for
 from tests.integration.test_guarantee import Stream
 from tests.mix import EVERYTHING
@@ -30,6 +32,7 @@ from tests.oracle.events import moment
 from tests.oracle.journal import Journal
 from tests.servers.kafka_broker import KafkaBroker
 from tests.servers.redis_cluster import Cluster, Move, Node, facts, run_cluster
+from writers.tree import find_root
 
 PATIENT = "20s"  # of connections that have to outlast a failover: a second to notice it, and a busy machine
 SHARDS = 8
@@ -66,6 +69,15 @@ def connect(cluster: Cluster) -> Iterator[Connect]:
 def deployment(folder: Path, cluster: Cluster, repository: str, *kafka: str, **given: str) -> Deployment:
     given = {"REDIS__MODE": "cluster", "REDIS__TIMEOUT": PATIENT, "STATE__SHARDS": str(SHARDS)} | given
     return Deployment(folder, cluster.url, repository, *kafka, **given)
+
+
+def deliver(made: Deployment) -> None:
+    """Bring the only sink what it is owed."""
+    lease = Lease(made.opened.connection, made.name, 30)
+    assert lease.take()
+    [delivery] = deliveries(made.settings, made.opened, lease, Flag())
+    delivery.deliver_owed()
+    lease.release()
 
 
 @contextlib.contextmanager
@@ -364,7 +376,14 @@ def test_every_script_works_and_resolving_the_head_equals_the_events(
     events = random_events(rng, Universe(studies=12, patients=4))
     start = to_iso(BEGIN + 30 * MICROSECONDS)  # some studies are older, and count as updated then
     with contextlib.closing(
-        deployment(tmp_path, cluster, repository, CHAIN__ROLLUP_FANOUT="3", CHAIN__START=start)
+        deployment(
+            tmp_path,
+            cluster,
+            repository,
+            CHAIN__ROLLUP_FANOUT="3",
+            CHAIN__START=start,
+            SINKS__COPY__URL=f"file://{tmp_path}/copy",
+        )
     ) as made:
         offset = 0
         kinds = set()
@@ -378,6 +397,8 @@ def test_every_script_works_and_resolving_the_head_equals_the_events(
             kinds.add(manifest.kind)
             journal.start = manifest.scope_begin
             journal.check_present(made.path(manifest))
+            deliver(made)
+            journal.check_present(find_root(tmp_path / "copy" / repository))
         assert kinds == {"baseline", "delta", "rollup"}
         assert Studies(made.opened.connection, repository, SHARDS).lower_offsets("by-hand:0", -1) == SHARDS
     scripts = {path.stem for path in (Path(__file__).parents[2] / "state" / "lua").glob("*.lua")}
