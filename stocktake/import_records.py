@@ -26,9 +26,9 @@ from state.attributes import (
     recordable,
 )
 from state.record import StudyRecord
-from state.values import Item, Repairs, flat_item
+from state.values import Item, Repairs
 from state.vr import is_uid
-from stocktake.import_values import json_item
+from stocktake.import_values import read_item
 from writers.canonical import INSTANCES, SERIES, EncodedDataSet
 from writers.reader import InvalidInventory, StudyItem
 from writers.scanning import Malformed
@@ -39,7 +39,11 @@ _UID: Final = {
     Level.SERIES: SERIES_INSTANCE_UID,
     Level.INSTANCE: SOP_INSTANCE_UID,
 }
-_BELOW: Final = {Level.STUDY: (SERIES, Level.SERIES), Level.SERIES: (INSTANCES, Level.INSTANCE)}
+_BELOW: Final = {  # the sequence of what lies below, and its level
+    Level.STUDY: (SERIES, Level.SERIES),
+    Level.SERIES: (INSTANCES, Level.INSTANCE),
+    Level.INSTANCE: (0, Level.INSTANCE),
+}
 _STATED: Final = frozenset(  # what is not kept as it stands, but is made into events
     {
         *_UID.values(),
@@ -50,7 +54,9 @@ _STATED: Final = frozenset(  # what is not kept as it stands, but is made into e
     }
 )
 _TABLES: Final = {
-    level: {tag: row for tag, row in item_attributes(level).items() if tag in _STATED} | recordable(level)
+    level: {
+        int(tag, 16): row for tag, row in item_attributes(level).items() if tag in _STATED or tag in recordable(level)
+    }
     for level in _UID
 }
 
@@ -112,18 +118,16 @@ def imported_record(item: StudyItem, time: int, faults: Faults) -> StudyRecord:
 
 def _read(item: EncodedDataSet, level: Level, faults: Faults) -> _Part:
     table = _TABLES[level]
-    found = json_item(item, table, faults.repairs)
-    flat = flat_item(found, {tag: table[tag] for tag in found}, faults.repairs)
-    stated = {tag: flat.pop(tag) for tag in found if tag in _STATED}
+    sequence, level_below = _BELOW[level]
+    flat, children = read_item(item, table, sequence, faults.repairs)
+    stated = {tag: flat.pop(tag) for tag in _STATED & flat.keys()}
     below = []
-    if level in _BELOW:
-        sequence, level_below = _BELOW[level]
-        for child in item.items(sequence):
-            part = _read(child, level_below, faults)
-            if is_uid(part.uid) and (level_below is not Level.INSTANCE or part.attributes.get(SOP_CLASS_UID)):
-                below.append(part)
-            else:
-                faults.parts += 1
+    for child in children:
+        part = _read(child, level_below, faults)
+        if is_uid(part.uid) and (level_below is not Level.INSTANCE or part.attributes.get(SOP_CLASS_UID)):
+            below.append(part)
+        else:
+            faults.parts += 1
     return _Part(
         uid=str(stated.get(_UID[level], "")),
         attributes=flat,

@@ -9,11 +9,12 @@ from __future__ import annotations
 import struct
 from base64 import b64encode
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from state.attributes import SPECIFIC_CHARACTER_SET, Attribute
-from state.values import Repairs
-from state.vr import BYTES
+from state.values import Item, Repairs, Value, flat_value
+from state.vr import BYTES, is_uid
 from writers.canonical import EncodedDataSet
 from writers.decoding import decode_text, is_sequence
 from writers.scanning import Element, elements, items
@@ -21,7 +22,56 @@ from writers.scanning import Element, elements, items
 _NUMBERS: Final = {"FD": "d", "FL": "f", "SL": "i", "SS": "h", "SV": "q", "UL": "I", "US": "H", "UV": "Q"}
 _EXPANDABLE: Final = frozenset(["LO", "LT", "PN", "SH", "ST", "UC", "UT"])  # in the character sets of (0008,0005)
 _SINGLE: Final = frozenset(["LT", "ST", "UR", "UT"])  # a backslash is a letter of the one value (PS3.5 6.2)
+_PLAIN: Final = frozenset(["AS", "CS", "DA", "DS", "DT", "IS", "LO", "PN", "SH", "TM", "UI", "UL", "US"])
+_CACHED_LENGTH: Final = 64  # bytes; longer values seldom come twice
+_CHARACTER_SET: Final = int(SPECIFIC_CHARACTER_SET, 16)
 _REPLACED: Final = "\ufffd"
+
+
+def read_item(
+    item: EncodedDataSet, table: Mapping[int, Attribute], below: int, repairs: Repairs
+) -> tuple[Item, list[EncodedDataSet]]:
+    """The attributes of an Item that ``table`` names, in the state's flat form; the Items of its sequence ``below``.
+
+    ``repairs`` counts values that had to be mended or emptied.
+
+    Raises:
+        Malformed: the bytes are no Data Elements.
+    """
+    flat: Item = {}
+    children: list[EncodedDataSet] = []
+    data, character_sets = item.data, item.character_sets
+    for element in elements(data, item.start, item.stop, item.implicit, item.depth):
+        tag = element.tag
+        attribute = table.get(tag)
+        if attribute is not None:
+            raw = data[element.start : element.stop]
+            if attribute.vr == "UI" and (uid := raw.rstrip(b"\0").decode("ascii", "replace")) and is_uid(uid):
+                flat[attribute.tag] = uid
+            elif attribute.vr in _PLAIN and len(raw) <= _CACHED_LENGTH and raw.isascii() and b"\x1b" not in raw:
+                value, repaired, emptied = _plain_value(attribute.vr, attribute.vm, element.vr, element.undefined, raw)
+                repairs.repaired += repaired
+                repairs.emptied += emptied
+                flat[attribute.tag] = value
+            else:
+                said = _json_element(item, element, attribute, character_sets, repairs)
+                flat[attribute.tag] = flat_value(said, attribute, repairs)
+        elif tag == below and is_sequence(element):
+            children = _children(item, element, character_sets)
+        elif tag == _CHARACTER_SET:
+            character_sets = _terms(item, element)
+    return flat, children
+
+
+@lru_cache(maxsize=1 << 12)
+def _plain_value(vr: str, vm: str, stated_vr: bytes, undefined: bool, raw: bytes) -> tuple[Value, int, int]:
+    """A value of letters that every character set has, and what was repaired and emptied: most come again and again."""
+    repairs = Repairs()
+    attribute = Attribute("", "", vr, vm, "")
+    element = Element(0, stated_vr, 0, len(raw), undefined, False)
+    said = _json_element(EncodedDataSet(raw, 0, len(raw), False, (), 1), element, attribute, (), repairs)
+    value = flat_value(said, attribute, repairs)
+    return value, repairs.repaired, repairs.emptied
 
 
 def json_item(item: EncodedDataSet, table: Mapping[str, Attribute], repairs: Repairs) -> dict[str, Any]:
@@ -37,8 +87,7 @@ def json_item(item: EncodedDataSet, table: Mapping[str, Attribute], repairs: Rep
     for element in elements(item.data, item.start, item.stop, item.implicit, item.depth):
         tag = f"{element.tag:08X}"
         if tag == SPECIFIC_CHARACTER_SET:
-            terms = item.data[element.start : element.stop].decode("ascii", "replace")
-            character_sets = tuple(term.strip(" \0") for term in terms.split("\\"))
+            character_sets = _terms(item, element)
         attribute = table.get(tag)
         if attribute is not None:
             found[tag] = _json_element(item, element, attribute, character_sets, repairs)
@@ -51,11 +100,7 @@ def _json_element(
     if element.start == element.stop:
         return {}
     if attribute.vr == "SQ" and is_sequence(element):
-        depth = item.depth + 1
-        children = [
-            EncodedDataSet(item.data, begin, end, element.implicit, character_sets, depth)
-            for begin, end in items(item.data, element, depth)
-        ]
+        children = _children(item, element, character_sets)
         return {"Value": [json_item(child, attribute.children, repairs) for child in children]}
     raw = item.data[element.start : element.stop]
     if attribute.vr in BYTES and not is_sequence(element):
@@ -70,6 +115,19 @@ def _json_element(
         return {}
     repairs.repaired += any(_REPLACED in value for value in values)
     return {"Value": values}
+
+
+def _terms(item: EncodedDataSet, element: Element) -> tuple[str, ...]:
+    terms = item.data[element.start : element.stop].decode("ascii", "replace")
+    return tuple(term.strip(" \0") for term in terms.split("\\"))
+
+
+def _children(item: EncodedDataSet, sequence: Element, character_sets: tuple[str, ...]) -> list[EncodedDataSet]:
+    depth = item.depth + 1
+    return [
+        EncodedDataSet(item.data, begin, end, sequence.implicit, character_sets, depth)
+        for begin, end in items(item.data, sequence, depth)
+    ]
 
 
 def _values(raw: bytes, vr: str, character_sets: tuple[str, ...]) -> list[str] | None:

@@ -58,9 +58,14 @@ def elements(data: bytes, start: int, stop: int, implicit: bool, depth: int = 0)
         Malformed: when a header or value goes past ``stop``, a VR is none, or sequences nest too deep.
     """
     position = start
+    vr = b""
     while position < stop:
-        tag, vr, length, begin = _head(data, position, stop, implicit)
-        if tag >> 16 == 0xFFFE:
+        if implicit and stop - position >= 8:  # as _head does it
+            group, number, length = IMPLICIT.unpack_from(data, position)
+            tag, begin = group << 16 | number, position + 8
+        else:
+            tag, vr, length, begin = _head(data, position, stop, implicit)
+        if tag >> 16 == _DELIMITERS:
             raise Malformed(position, f"{show(tag)} where an element was expected")
         if length == UNDEFINED:
             inner = implicit or vr == b"UN"
@@ -129,6 +134,27 @@ def explicit_values(data: bytes, wanted: Wanted, depth: int = 0) -> dict[int, by
         return found
     every = elements(data, 0, stop, False, depth)
     return {one.tag: data[one.start : one.stop] for one in every if one.tag in wanted.tags}
+
+
+def implicit_values(data: bytes, tags: Container[int], depth: int = 0) -> dict[int, bytes]:
+    """The same for a data set in Implicit VR.
+
+    Raises:
+        Malformed: as for :func:`elements`.
+    """
+    found: dict[int, bytes] = {}
+    position, stop, header = 0, len(data), IMPLICIT.unpack_from
+    while position + 8 <= stop:
+        group, number, length = header(data, position)
+        begin = position + 8
+        if length == UNDEFINED or group == _DELIMITERS or begin + length > stop:
+            break
+        tag = group << 16 | number
+        position = begin + length
+        if tag in tags:
+            found[tag] = data[begin:position]
+    every = elements(data, position, stop, True, depth)
+    return found | {one.tag: data[one.start : one.stop] for one in every if one.tag in tags}
 
 
 def _tag(header: bytes) -> int:

@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 
 from state.times import parse_time
 from writers.decoding import decode, python_encodings
-from writers.scanning import Malformed, Wanted, elements, explicit_values
+from writers.scanning import Malformed, Wanted, explicit_values, implicit_values
 from writers.terms import REMOVED
 
 _STUDY_INSTANCE_UID: Final = 0x0020000D
@@ -92,11 +92,7 @@ def read_study_item(
     Raises:
         Malformed: they do not fit.
     """
-    if implicit:
-        every = elements(data, 0, len(data), True, depth=1)
-        found = {one.tag: data[one.start : one.stop] for one in every if one.tag in WANTED}
-    else:
-        found = explicit_values(data, wanted, depth=1)
+    found = implicit_values(data, WANTED, depth=1) if implicit else explicit_values(data, wanted, depth=1)
     return StudyItem(
         _text(found, _STUDY_INSTANCE_UID),
         _text(found, _ITEM_INVENTORY_DATETIME),

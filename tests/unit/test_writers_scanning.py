@@ -11,7 +11,7 @@ from pydicom.filewriter import write_dataset
 from state.attributes import Level
 from tests.records import study_records
 from tests.unit.inventories import series, study, undefined_lengths
-from writers.scanning import Malformed, Wanted, elements, explicit_values
+from writers.scanning import Malformed, Wanted, elements, explicit_values, implicit_values
 from writers.study_item import WANTED
 from writers.study_items import StudyItems
 
@@ -19,11 +19,10 @@ TAGS = WANTED | {0x00080061, 0x00081190, 0x00201208, 0x00080424}
 _ITEMS = {level: StudyItems(level) for level in (Level.STUDY, Level.INSTANCE)}
 
 
-def by_all(data: bytes) -> dict[int, bytes] | str:
+def by_all(data: bytes, implicit: bool = False) -> dict[int, bytes] | str:
     try:
-        return {
-            one.tag: data[one.start : one.stop] for one in elements(data, 0, len(data), False, 1) if one.tag in TAGS
-        }
+        every = elements(data, 0, len(data), implicit, 1)
+        return {one.tag: data[one.start : one.stop] for one in every if one.tag in TAGS}
     except Malformed as error:
         return f"{error.offset} {error}"
 
@@ -37,13 +36,17 @@ def by_wanted(data: bytes, wanted: Wanted) -> dict[int, bytes] | str:
 
 def foreign(sequences: bool, items: bool) -> bytes:
     """What another writer may have made: undefined lengths, and a VR of a later edition."""
+    return b"\x08\x00\x01\x00ZZ\x00\x00\x02\x00\x00\x00ab" + encoded(sequences, items, implicit=False)
+
+
+def encoded(sequences: bool, items: bool, *, implicit: bool) -> bytes:
     made = Dataset()
     made.InventoriedStudiesSequence = [study("1.2.3", parts=[series("1.2.3.4")])]
     undefined_lengths(made, sequences, items)
     buffer = DicomBytesIO()
-    buffer.is_little_endian, buffer.is_implicit_VR = True, False
+    buffer.is_little_endian, buffer.is_implicit_VR = True, implicit
     write_dataset(buffer, made.InventoriedStudiesSequence[0], ["utf-8"])
-    return b"\x08\x00\x01\x00ZZ\x00\x00\x02\x00\x00\x00ab" + buffer.getvalue()
+    return buffer.getvalue()
 
 
 data_sets = st.one_of(
@@ -52,16 +55,37 @@ data_sets = st.one_of(
 )
 
 
-@given(data_sets, st.lists(st.tuples(st.floats(0, 1), st.binary(max_size=4), st.integers(0, 4)), max_size=3))
+damages = st.lists(st.tuples(st.floats(0, 1), st.binary(max_size=4), st.integers(0, 4)), max_size=3)
+
+
+def damaged(data: bytes, changes: list[tuple[float, bytes, int]]) -> bytes:
+    for place, put_in, left_out in changes:
+        at = round(place * len(data))
+        data = data[:at] + put_in + data[at + left_out :]
+    return data
+
+
+@given(data_sets, damages)
 @example(foreign(True, True), [])
 @settings(max_examples=300, deadline=None)
 def test_wanted_values_are_those_of_a_walk_over_all_elements(
     data: bytes, changes: list[tuple[float, bytes, int]]
 ) -> None:
-    for place, put_in, left_out in changes:
-        at = round(place * len(data))
-        data = data[:at] + put_in + data[at + left_out :]
+    data = damaged(data, changes)
     wanted = Wanted(TAGS)
     expected = by_all(data)
     assert by_wanted(data, wanted) == expected
     assert by_wanted(data, wanted) == expected  # when all headers are known
+
+
+@given(st.booleans(), st.booleans(), damages)
+@settings(max_examples=300, deadline=None)
+def test_wanted_values_in_implicit_vr_are_those_of_a_walk_over_all_elements(
+    sequences: bool, items: bool, changes: list[tuple[float, bytes, int]]
+) -> None:
+    data = damaged(encoded(sequences, items, implicit=True), changes)
+    try:
+        found: dict[int, bytes] | str = implicit_values(data, TAGS, 1)
+    except Malformed as error:
+        found = f"{error.offset} {error}"
+    assert found == by_all(data, implicit=True)
