@@ -34,6 +34,7 @@ ShardEvents: TypeAlias = "dict[str, list[Placed]]"  # by Study Instance UID; non
 _PAGE: Final = 2000  # studies
 _BACKFILL: Final = 500  # studies of a batch; fewer tell nothing of what comes next
 _KNOWN_SHARE: Final = 500  # one in so many studies of a backfill may be known
+_UNKNOWN: Final = 1 << 63
 _COUNT_OF: Final[dict[Action, CountName]] = {
     Action.STORE: "events_store",
     Action.UPDATE: "events_update",
@@ -42,11 +43,15 @@ _COUNT_OF: Final[dict[Action, CountName]] = {
 
 
 class Decoded(Struct, gc=False):
-    """One Kafka record of a partition (``<topic id>:<partition>``) and what it tells; nothing if it was no event."""
+    """One Kafka record of a partition (``<topic id>:<partition>``) and what it tells; nothing if it was no event.
+
+    ``timestamp`` is the record's in UTC microseconds; one that is not known is later than any.
+    """
 
     partition: str
     offset: int
     told: Sequence[Told]
+    timestamp: int = _UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,24 @@ class _Concerned:
     @property
     def studies(self) -> set[str]:
         return self.by_news | self.named_again
+
+
+class _ToldAt:
+    """When the events of a batch were told; looked up only for studies that were imported."""
+
+    def __init__(self, batch: Sequence[Decoded]) -> None:
+        self._batch = batch
+        self._timestamps: dict[tuple[str, int], int] = {}
+
+    def new_to(self, record: StudyRecord, placed: Sequence[Placed]) -> Sequence[Placed]:
+        """Those of a study's events that the Inventory it was imported from did not have in it."""
+        covered = record.covered
+        if covered is None:
+            return placed
+        if not self._timestamps:
+            self._timestamps = {(one.partition, one.offset): one.timestamp for one in self._batch}
+        told = self._timestamps
+        return [one for one in placed if not covered.covers(one[0].time, told[one[1], one[2]])]
 
 
 class _Wanted(Mapping[str, PartsWanted]):
@@ -91,6 +114,7 @@ class Applier:
         self._applied: dict[str, list[int]] = {}  # partition -> last offset applied, by shard
         self._anchors = Anchors()
         self._backfill = False  # of the latest batch hardly any study was known
+        self._told_at = _ToldAt(())
 
     @property
     def partitions(self) -> frozenset[str]:
@@ -119,6 +143,7 @@ class Applier:
         begun = perf_counter_ns()
         last = {record.partition: record.offset for record in batch}
         self._anchors.begin(last)
+        self._told_at = _ToldAt(batch)
         pending, concerned = self._by_shard(batch)
         # Studies without events of their own, some at a time: a patient may have very many. No offset moves with them.
         for uids in batches(concerned.studies.difference(*pending.values()), _PAGE):
@@ -245,7 +270,9 @@ class Applier:
     ) -> dict[int, ShardEvents]:
         """Steps 3 and 4; what is left of ``pending``: the shards that were not written."""
         unknown = {
-            shard: sum(merge(records[uid], placed) for uid, placed in studies.items())
+            shard: sum(
+                merge(records[uid], self._told_at.new_to(records[uid], placed)) for uid, placed in studies.items()
+            )
             for shard, studies in pending.items()
         }
         for uid in concerned.by_news & records.keys():

@@ -122,7 +122,7 @@ class Intake:
                                 return
                             taken.letters.append(letter)
                     good += 1
-                    batch.append(Decoded(name, offset, told))
+                    batch.append(Decoded(name, offset, told, timestamp * 1000))
                     for one in told:
                         if one.time > newest:
                             newest = one.time

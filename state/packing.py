@@ -8,6 +8,7 @@ field      holds
 ``study``  orjson: what is known of the study itself, its counts and fingerprint (enough for level STUDY)
 ``series`` orjson: one row for each series; absent or empty if none is known
 ``c<i>``   chunk i of the instances: columns of orjson, compressed with zstd (level 1)
+``import`` of a record that was imported, and not written since: :class:`state.imports.Note`
 ``seq``    the sequence of the inventory that holds it last, and the ``rev`` written there: ``<sequence>:<rev>``
 =========  =========================================================================================================
 
@@ -19,21 +20,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 import zstandard
 
 from state.attributes import patient_tags
-from state.patient_news import LaidOver, patient_of
+from state.imports import FIELD, Covered, Note
+from state.patient_news import LaidOver, Patient, patient_of
 from state.record import InstanceRecord, InState, LifeEnd, SeriesRecord, StudyRecord, Tombstone
 from state.values import Item
 
 HEAD: Final = (b"rev", b"time", b"study", b"series")
 FIRST_CHUNK: Final = b"c0"
+GLIMPSE: Final = (b"rev", b"time", b"study", FIELD)
 
 _LEVEL: Final = 1
 _NO_FINGERPRINT: Final = "0" * 16
+
+
+class Glimpse(NamedTuple):
+    """What an import looks at first: Study Update DateTime, the Item that the record is made of, whose study it is."""
+
+    time: int
+    note: Note | None
+    patient: Patient | None
 
 
 class Packer:
@@ -61,6 +72,8 @@ class Packer:
             study["o"] = [*record.laid_over]
         if record.dropped_at:
             study["d"] = record.dropped_at
+        if record.covered is not None:
+            study["i"] = [*record.covered]
         series = [
             [
                 uid,
@@ -101,6 +114,8 @@ class Packer:
         record = self._unpack(study_instance_uid, known, in_state)
         if "p" in known:
             record.said_at = _as_said_at(known["p"], record.attributes)
+        if "i" in known:
+            record.covered = Covered(*known["i"])
         return record
 
     def _unpack(self, study_instance_uid: str, known: dict[str, Any], in_state: InState) -> StudyRecord:
@@ -124,6 +139,13 @@ class Packer:
         if "o" in known:
             record.laid_over = LaidOver(*known["o"])
         return record
+
+    def unpack_glimpse(self, fields: Sequence[bytes | None]) -> Glimpse:
+        """What the fields :data:`GLIMPSE` tell; for a bare rev the time is 0."""
+        rev, time, study, note = fields
+        if rev is None or time is None or study is None:
+            return Glimpse(0, None, None)
+        return Glimpse(int(time), Note.unpack(rev, note), patient_of(orjson.loads(study)["a"]))
 
     def unpack_chunk(self, record: StudyRecord, index: int, packed: bytes | None) -> None:
         """Hold chunk ``index`` of a record whose head was unpacked."""

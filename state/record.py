@@ -19,6 +19,7 @@ from msgspec import Struct, field
 from xxhash import xxh3_64_intdigest
 
 from state.attributes import MODALITIES_IN_STUDY, MODALITY, SOP_CLASS_UID
+from state.imports import Covered, Note
 from state.patient_news import NOTHING, LaidOver, Patient
 from state.values import Item
 
@@ -130,7 +131,8 @@ class StudyRecord(Struct):
     ``attributes`` are as its own events said them, ``said_at`` when they said those of the patient, by tag; what news
     of the patient lays over them stands apart. ``dropped_at`` is by partition the Kafka offset of the latest store that
     dropped what the record held: earlier events of that partition are in the record already, whatever is read again.
-    ``renewed``: its rev changes with the next write even if nothing else does.
+    ``renewed``: its rev changes with the next write even if nothing else does. ``covered`` are the events that the
+    Inventory had in it which the record came from; ``note`` is written with a record that is imported.
 
     ``chunks[i]`` is None while that chunk is not held; ``known_instances`` counts the inventoried instances of all
     series, removed ones included.
@@ -142,6 +144,7 @@ class StudyRecord(Struct):
     said_at: dict[str, int] = field(default_factory=dict)
     laid_over: LaidOver = NOTHING
     dropped_at: dict[str, int] = field(default_factory=dict)
+    covered: Covered | None = None
     tombstone: Tombstone | None = None
     ended: LifeEnd | None = None
     expected_series: int | None = None
@@ -151,6 +154,7 @@ class StudyRecord(Struct):
     known_instances: int = 0
     in_state: InState = InState()
     renewed: bool = False
+    note: Note | None = None
     changed_chunks: set[int] = field(default_factory=set)
 
     # --- what is held below ------------------------------------------------------------------------------------

@@ -12,8 +12,9 @@ from msgspec import Struct, field
 
 from state.connection import Arg, Connection, Meanwhile, ScriptCall
 from state.errors import AnchorGone, OffsetConflict, RevConflict, StateError
+from state.imports import FIELD
 from state.keys import ShardKeys, shard_of
-from state.packing import FIRST_CHUNK, HEAD, Packer, chunk_field
+from state.packing import FIRST_CHUNK, GLIMPSE, HEAD, Glimpse, Packer, chunk_field
 from state.record import CHUNK_TARGET, StudyRecord, chunk_of, split_source
 
 NO_OFFSET: Final = -1
@@ -139,6 +140,16 @@ class Studies:
             for uid, (rev, *found) in zip(needed, replies, strict=True)
         }
 
+    def glance(self, study_instance_uids: Iterable[str]) -> dict[str, Glimpse]:
+        """What the state has of studies, told by little; those that it does not have are left out. One round trip."""
+        uids = list(study_instance_uids)
+        replies = self._connection.send([("HMGET", self._study_key(uid), *GLIMPSE) for uid in uids])
+        return {
+            uid: self._packer.unpack_glimpse(found)
+            for uid, found in zip(uids, replies, strict=True)
+            if found[0] is not None
+        }
+
     def write(
         self,
         batches: Mapping[int, tuple[Sequence[OffsetMove], Sequence[StudyRecord]]],
@@ -183,7 +194,10 @@ class Studies:
                     args += (uid, before.rev, 2, b"rev", self._revs.next(), 0)
                 continue
             keys_of_changed.append(stem + uid)
-            words: list[Arg] = [b"rev", self._revs.next(), b"time", time, b"study", study]
+            rev = self._revs.next()
+            words: list[Arg] = [b"rev", rev, b"time", time, b"study", study]
+            if record.note is not None:
+                words += (FIELD, record.note.pack(rev))
             if series != before.series:
                 words += (b"series", series)
             for index in sorted(record.changed_chunks):

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from state.attributes import SOP_CLASS_UID
-from state.packing import HEAD, Packer, chunk_field
+from state.imports import Covered, Note
+from state.packing import HEAD, Glimpse, Packer, chunk_field
+from state.patient_news import Patient
 from state.record import InstanceRecord, InState, SeriesRecord, StudyRecord, Tombstone
 from state.values import Item
 from tests.records import study_records
@@ -106,3 +108,21 @@ def test_rows_that_lack_what_others_have_are_told_apart_from_empty_values() -> N
     found = Packer().unpack("1.2", packed(record))
     kept = [found.instance(f"1.2.1.{place}") for place in range(len(rows))]
     assert kept == [InstanceRecord("1.2.1", attributes) for attributes in rows]
+
+
+def test_what_an_imported_record_covers_comes_back_to_whoever_merges() -> None:
+    record = StudyRecord("1.2.3", own_time=5, covered=Covered(5, 7))
+    packer = Packer()
+    study, _ = packer.pack_head(record)
+    assert packer.unpack_head("1.2.3", [b"rev", b"5", study, None]).covered == Covered(5, 7)
+
+
+def test_a_note_is_void_once_the_record_is_written_again() -> None:
+    note = Note(b"twelve bytes", 1, 2, 3)
+    packer = Packer()
+    study, _ = packer.pack_head(StudyRecord("1.2.3", own_time=5, attributes={"00100020": "P1"}))
+    packed = note.pack(b"rev 1")
+    assert packer.unpack_glimpse([b"rev 1", b"5", study, packed]) == Glimpse(5, note, Patient("P1", ""))
+    assert packer.unpack_glimpse([b"rev 2", b"5", study, packed]) == Glimpse(5, None, Patient("P1", ""))
+    assert packer.unpack_glimpse([b"rev 1", b"5", study, None]) == Glimpse(5, None, Patient("P1", ""))
+    assert packer.unpack_glimpse([b"rev 1", None, None, None]) == Glimpse(0, None, None)
