@@ -40,6 +40,7 @@ from writers.verify import verify
 EARLY, LATE = "20260102100000+0000", "20260102110000+0000"
 ZERO = {
     "imported": 0,
+    "completed": 0,
     "unchanged": 0,
     "newer_in_state": 0,
     "removed": 0,
@@ -147,17 +148,22 @@ def produce(settings: Settings, state: OpenRepository, kind: str = "baseline") -
     lease.release()
 
 
-def apply(state: OpenRepository, messages: Sequence[Mapping[str, object]], settings: Settings) -> None:
-    """Apply native events after those applied before."""
+def apply(
+    state: OpenRepository,
+    messages: Sequence[Mapping[str, object]],
+    settings: Settings,
+    told: str = "20270101000000+0000",
+) -> None:
+    """Apply native events, which were told at that time, after those applied before."""
     counts: Counter[str] = Counter()
     decoder = NativeFormat(settings.consumer, ZoneInfo("UTC"), counts)  # type: ignore[arg-type]
     applier = Applier(state.studies, state.patients, counts)  # type: ignore[arg-type]
     field = partition_field("id", 0)
     first = applier.assign(field) + 1
-    late = parse_time("20270101000000+0000")
+    timestamp = parse_time(told)
     applier.apply(
         [
-            Decoded(field, first + index, decoder.decode(orjson.dumps(message), late))
+            Decoded(field, first + index, decoder.decode(orjson.dumps(message), timestamp), timestamp)
             for index, message in enumerate(messages)
         ]
     )
@@ -248,7 +254,7 @@ def test_events_that_come_afterwards_win(
     assert record_of(settings, "1.5.1") == grown
 
 
-def test_a_newer_study_in_the_state_is_left_alone_and_an_older_one_replaced_whole(
+def test_a_newer_study_in_the_state_keeps_what_events_told_and_an_older_one_is_replaced_whole(
     tmp_path: Path, settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with opened(settings) as state:
@@ -257,8 +263,10 @@ def test_a_newer_study_in_the_state_is_left_alone_and_an_older_one_replaced_whol
     newer = record_of(settings, "1.5.1")
     assert len(record_of(settings, "1.5.2").chunks) > 1
     path = save_tree(tmp_path / "theirs", inventory("1.2.1", [study("1.5.1"), study("1.5.2")]))
-    assert run_import(path, settings, capsys) == ZERO | {"imported": 1, "newer_in_state": 1}
-    assert record_of(settings, "1.5.1") == newer
+    assert run_import(path, settings, capsys) == ZERO | {"imported": 1, "completed": 1}
+    completed = record_of(settings, "1.5.1")
+    assert completed.update_time == newer.update_time
+    assert sorted(uid for uid, _ in completed.instances()) == ["1.5.1.1.1", "1.5.1.1.2", "1.5.1.1.9"]
     replaced = record_of(settings, "1.5.2")
     assert [uid for uid, _ in replaced.instances()] == ["1.5.2.1.1", "1.5.2.1.2"]
     assert replaced.number_of_instances == 2
@@ -352,9 +360,9 @@ def test_a_consumer_that_writes_at_the_same_time_is_noticed(
         importer = Importer(studies, state.patients, Level.INSTANCE)
         source = examine(load_tree(path), Level.INSTANCE, ZoneInfo("UTC"), partial=False, progress=lambda: None)
         assert importer.run(source, lambda: None)
-    assert importer.counts.to_json() == ZERO | {"imported": 1 - left, "newer_in_state": left}
-    kept = [uid for uid, _ in record_of(settings, "1.5.1").instances()]
-    assert kept == (["1.5.1.1.9"] if left else ["1.5.1.1.1", "1.5.1.1.2"])
+    assert importer.counts.to_json() == ZERO | {"imported": 1 - left, "completed": left}
+    kept = sorted(uid for uid, _ in record_of(settings, "1.5.1").instances())
+    assert kept == ["1.5.1.1.1", "1.5.1.1.2", *["1.5.1.1.9"] * left]
 
 
 def test_a_tree_of_a_lower_level_than_the_states_is_refused(
