@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
+from typing import Final
 
 from consumers.clock import StopFlag
+
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 def stop_on_signals() -> StopFlag:
@@ -17,6 +22,17 @@ def stop_on_signals() -> StopFlag:
         # The next one takes its usual course.
         signal.signal(number, signal.SIG_DFL)
 
-    signal.signal(signal.SIGTERM, handle)
-    signal.signal(signal.SIGINT, handle)
+    for number in _SIGNALS:
+        signal.signal(number, handle)
     return stop
+
+
+@contextmanager
+def stopping_on_signals() -> Iterator[StopFlag]:
+    """The same for the time of a block."""
+    before = [signal.getsignal(number) for number in _SIGNALS]
+    try:
+        yield stop_on_signals()
+    finally:
+        for number, handler in zip(_SIGNALS, before, strict=True):
+            signal.signal(number, handler)

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
 import orjson
 
+from consumers.clock import StopFlag
 from state.errors import StateUnreachable
 from stocktake.exits import CommandError, Exit
-from stocktake.importing import Importer, ImportRefused, Source, examine
+from stocktake.importing import ImportCounts, Importer, ImportRefused, examine
+from stocktake.memory import spare_the_collector
 from stocktake.progress import Progress
-from stocktake.reading import add_search, bad_input, steps
+from stocktake.reading import add_search, bad_input
 from stocktake.settings import Settings
+from stocktake.signals import stopping_on_signals
 from stocktake.wiring import open_repository
 from writers.tree import load_tree
 
@@ -36,18 +40,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings) -> Exit:
     zone = ZoneInfo(settings.repository(args.repository).timezone)
-    with Progress("records read") as progress:
-        step = steps(progress)
-        with bad_input():
-            try:
+    spare_the_collector()
+    with stopping_on_signals() as stop, Progress("records read") as progress:
+        step = _steps(progress, stop)
+        try:
+            with bad_input():
                 tree = load_tree(args.path, args.search, zone)
                 source = examine(tree, settings.inventory.level, zone, partial=args.partial, progress=step)
-            except ImportRefused as error:
-                raise CommandError(Exit.BAD_INPUT, str(error)) from None
+        except ImportRefused as error:
+            raise CommandError(Exit.BAD_INPUT, str(error)) from None
+        except _Stopped:
+            raise _interrupted(ImportCounts()) from None
+        # Each record is read twice from here on; those of the root have been read once before.
+        progress.expect(progress.count + 2 * source.records)
         opened = open_repository(settings, args.repository)
         try:
             importer = Importer(opened.studies, opened.patients, settings.inventory.level)
-            nothing_left_out = _import(importer, source, step)
+            with _ended_early(importer.counts), bad_input():
+                nothing_left_out = importer.run(source, step)
             if source.whole and nothing_left_out:
                 opened.repository.set_whole()
         finally:
@@ -57,18 +67,37 @@ def run(args: argparse.Namespace, settings: Settings) -> Exit:
     return Exit.DONE if nothing_left_out else Exit.FAULTS
 
 
-def _import(importer: Importer, source: Source, step: Callable[[], None]) -> bool:
-    """Import, and say of an import that ends early what was written."""
+class _Stopped(Exception):
+    """SIGTERM or Ctrl-C has asked the import to end."""
+
+
+def _steps(progress: Progress, stop: StopFlag) -> Callable[[], None]:
+    """One more record each time it is called; here an import that is to end does."""
+
+    def step() -> None:
+        if stop.is_set():
+            raise _Stopped
+        progress.at(progress.count + 1)
+
+    return step
+
+
+@contextmanager
+def _ended_early(counts: ImportCounts) -> Iterator[None]:
+    """Say of an import that ends early what was written."""
     try:
-        with bad_input():
-            return importer.run(source, step)
+        yield
     except CommandError as error:
-        raise CommandError(error.code, f"{error}. {_so_far(importer)}") from None
+        raise CommandError(error.code, f"{error}. {_so_far(counts)}") from None
     except StateUnreachable as error:
-        raise CommandError(Exit.UNREACHABLE, f"{error}. {_so_far(importer)}") from error
-    except KeyboardInterrupt:
-        raise CommandError(Exit.INTERRUPTED, f"interrupted. {_so_far(importer)}") from None
+        raise CommandError(Exit.UNREACHABLE, f"{error}. {_so_far(counts)}") from error
+    except _Stopped:
+        raise _interrupted(counts) from None
 
 
-def _so_far(importer: Importer) -> str:
-    return f"{importer.counts.imported} studies were written; importing the tree again goes on from there"
+def _interrupted(counts: ImportCounts) -> CommandError:
+    return CommandError(Exit.INTERRUPTED, f"interrupted. {_so_far(counts)}")
+
+
+def _so_far(counts: ImportCounts) -> str:
+    return f"{counts.imported} studies were written; importing the tree again goes on from there"
