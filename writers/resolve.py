@@ -54,7 +54,7 @@ def resolve(tree: Tree, zone: tzinfo = UTC, progress: Callable[[], None] = _noth
     """
     prevailing = _prevailing(tree, zone, progress)
     for index, node in enumerate(tree.nodes):
-        for number, (_, item) in enumerate(_ranked(node, index, zone)):
+        for number, item in enumerate(_items(node, zone)):
             progress()
             if prevailing[index].holds(number):
                 yield Effective(item, node.sop_instance_uid, node.depth)
@@ -86,8 +86,15 @@ def _prevailing(tree: Tree, zone: tzinfo, progress: Callable[[], None]) -> list[
     with ExitStack() as stack:
         parts = [stack.enter_context(SpooledTemporaryFile(max_size=_IN_MEMORY)) for _ in range(_PARTS)]
         for index, node in enumerate(tree.nodes):
-            for rank, item in _ranked(node, index, zone):
+            for number, item in enumerate(_items(node, zone)):
                 progress()
+                rank = _RANK.pack(
+                    _biased(item.item_inventory_datetime),
+                    _biased(item.study_update_datetime),
+                    0xFFFF - node.depth,
+                    _LAST - index,
+                    _LAST - number,
+                )
                 study = blake2b(item.study_instance_uid.encode("utf-8"), digest_size=_DIGEST).digest()
                 parts[study[0] % _PARTS].write(rank + study)
         for part in parts:
@@ -103,7 +110,7 @@ def _prevailing(tree: Tree, zone: tzinfo, progress: Callable[[], None]) -> list[
     return marks
 
 
-def _ranked(node: Node, index: int, zone: tzinfo) -> Iterator[tuple[bytes, StudyItem]]:
+def _items(node: Node, zone: tzinfo) -> Iterator[StudyItem]:
     with InventoryFile(node.path, zone) as file:
         if file.sop_instance_uid != node.sop_instance_uid:
             raise InvalidInventory(node.path, f"is {file.sop_instance_uid} inside: its file meta differs")
@@ -111,15 +118,8 @@ def _ranked(node: Node, index: int, zone: tzinfo) -> Iterator[tuple[bytes, Study
         for item in file.studies():
             if not item.study_instance_uid:
                 raise InvalidInventory(node.path, "a study record without Study Instance UID", item.offset)
-            rank = _RANK.pack(
-                _biased(item.item_inventory_datetime),
-                _biased(item.study_update_datetime),
-                0xFFFF - node.depth,
-                _LAST - index,
-                _LAST - records,
-            )
             records += 1
-            yield rank, item
+            yield item
         file.check_whole(records)
 
 

@@ -13,7 +13,7 @@ ITEM: Final = 0xFFFEE000
 ITEM_DELIMITATION: Final = 0xFFFEE00D
 SEQUENCE_DELIMITATION: Final = 0xFFFEE0DD
 UNDEFINED: Final = 0xFFFFFFFF
-_DELIMITERS: Final = 0xFFFE  # their group
+DELIMITERS: Final = 0xFFFE  # the group of these three
 MAX_DEPTH: Final = 64  # sequences within sequences; an Inventory of a deep tree stays well below
 
 SHORT_VRS: Final = frozenset(
@@ -65,7 +65,7 @@ def elements(data: bytes, start: int, stop: int, implicit: bool, depth: int = 0)
             tag, begin = group << 16 | number, position + 8
         else:
             tag, vr, length, begin = _head(data, position, stop, implicit)
-        if tag >> 16 == _DELIMITERS:
+        if tag >> 16 == DELIMITERS:
             raise Malformed(position, f"{show(tag)} where an element was expected")
         if length == UNDEFINED:
             inner = implicit or vr == b"UN"
@@ -90,7 +90,7 @@ class Wanted(dict[bytes, int]):
     def __missing__(self, header: bytes) -> int:
         tag, vr = _tag(header), header[4:]
         kind = _OTHER
-        if tag >> 16 != _DELIMITERS:
+        if tag >> 16 != DELIMITERS:
             if vr in SHORT_VRS:
                 kind = _TAKEN if tag in self.tags else _PASSED
             elif vr in LONG_VRS and tag not in self.tags:
@@ -147,7 +147,7 @@ def implicit_values(data: bytes, tags: Container[int], depth: int = 0) -> dict[i
     while position + 8 <= stop:
         group, number, length = header(data, position)
         begin = position + 8
-        if length == UNDEFINED or group == _DELIMITERS or begin + length > stop:
+        if length == UNDEFINED or group == DELIMITERS or begin + length > stop:
             break
         tag = group << 16 | number
         position = begin + length

@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from typing import BinaryIO, Final, NamedTuple
 
 from writers.scanning import (
+    DELIMITERS,
     EXPLICIT,
     IMPLICIT,
     ITEM,
     ITEM_DELIMITATION,
     LENGTH,
+    LONG_VRS,
     SEQUENCE_DELIMITATION,
     SHORT_VRS,
     UNDEFINED,
@@ -46,6 +48,33 @@ class ByteStream:
         found = self._chunk[self._at : end]
         self._at = end
         self.offset += size
+        return found
+
+    def plain_elements(self, implicit: bool, most: int) -> bytes:
+        """The next elements with defined lengths, those that are at hand already and are at most ``most`` bytes.
+
+        Nothing is refused here: what is not plain, or no element, is left to be read by itself.
+        """
+        chunk, position = self._chunk, self._at
+        stop = min(len(chunk), position + most)
+        while position + 12 <= stop:
+            if implicit:
+                group, _, length = IMPLICIT.unpack_from(chunk, position)
+                end = position + 8 + length
+            else:
+                group, _, vr, length = EXPLICIT.unpack_from(chunk, position)
+                end = position + 8 + length
+                if vr in LONG_VRS:
+                    [length] = LENGTH.unpack_from(chunk, position + 8)
+                    end = position + 12 + length
+                elif vr not in SHORT_VRS:
+                    break
+            if end > stop or length == UNDEFINED or group == DELIMITERS:
+                break
+            position = end
+        found = chunk[self._at : position]
+        self._at = position
+        self.offset += len(found)
         return found
 
     def at_end(self) -> bool:
@@ -156,6 +185,7 @@ def copy_item(stream: ByteStream, sink: bytearray, implicit: bool, limit: int, d
         Malformed: as for :func:`copy_value`.
     """
     while True:
+        sink += stream.plain_elements(implicit, limit - len(sink))
         position = stream.offset
         head = read_head(stream, implicit)
         if head.tag == ITEM_DELIMITATION:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
@@ -11,11 +13,13 @@ from pydicom.filewriter import write_dataset
 from state.attributes import Level
 from tests.records import study_records
 from tests.unit.inventories import series, study, undefined_lengths
-from writers.scanning import Malformed, Wanted, elements, explicit_values, implicit_values
+from writers.scanning import ITEM_DELIMITATION, Malformed, Wanted, elements, explicit_values, implicit_values
+from writers.streaming import ByteStream, copy_item
 from writers.study_item import WANTED
 from writers.study_items import StudyItems
 
 TAGS = WANTED | {0x00080061, 0x00081190, 0x00201208, 0x00080424}
+DELIMITER = struct.pack("<HHI", ITEM_DELIMITATION >> 16, ITEM_DELIMITATION & 0xFFFF, 0)
 _ITEMS = {level: StudyItems(level) for level in (Level.STUDY, Level.INSTANCE)}
 
 
@@ -89,3 +93,24 @@ def test_wanted_values_in_implicit_vr_are_those_of_a_walk_over_all_elements(
     except Malformed as error:
         found = f"{error.offset} {error}"
     assert found == by_all(data, implicit=True)
+
+
+def copied(data: bytes, implicit: bool, limit: int, chunk: int) -> tuple[bytes, int] | str:
+    """An Item of undefined length taken off a stream that comes in chunks, and where its delimiter ends."""
+    stream = ByteStream((data[begin : begin + chunk] for begin in range(0, len(data), chunk)), 0)
+    sink = bytearray()
+    try:
+        assert copy_item(stream, sink, implicit, limit, 1) == DELIMITER
+    except Malformed as error:
+        return f"{error.offset} {error}"
+    return bytes(sink), stream.offset
+
+
+@given(st.booleans(), st.booleans(), st.booleans(), damages, st.integers(12, 2000), st.integers(100, 3000))
+@settings(max_examples=300, deadline=None)
+def test_an_item_is_copied_off_a_stream_alike_whatever_part_of_it_is_at_hand(
+    implicit: bool, sequences: bool, items: bool, changes: list[tuple[float, bytes, int]], chunk: int, limit: int
+) -> None:
+    data = damaged(encoded(sequences, items, implicit=implicit), changes) + DELIMITER
+    # Of a stream that comes byte by byte no element is ever at hand whole.
+    assert copied(data, implicit, limit, chunk) == copied(data, implicit, limit, 1)
