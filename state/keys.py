@@ -21,6 +21,7 @@ key                                       type    holds
 ``st:{<repo>}:chain``                     hash    ``head`` (manifest), ``cut`` (last n taken), ``start``
 ``st:{<repo>}:plan``                      string  the inventory being produced (JSON)
 ``st:{<repo>}:lease``                     string  the writer's fencing token; expires
+``st:{<repo>}:requests``                  hash    deltas asked for and answered (:mod:`state.requests`)
 ``st:{<repo>}:sinks``                     hash    sink -> how far it is (:mod:`state.deliveries`)
 ``st:{<repo>}:fence``                     string  counter of fencing tokens handed out
 ``st:{<repo>}:settings``                  hash    what must not change: schema, shards, level
@@ -122,6 +123,10 @@ class RepositoryKeys:
     @property
     def fence(self) -> str:
         return self._key("fence")
+
+    @property
+    def requests(self) -> str:
+        return self._key("requests")
 
     @property
     def sinks(self) -> str:

@@ -15,6 +15,7 @@ from typing import Final
 from consumers.errors import ConsumerError
 from consumers.publish import ensure_topic
 from state.errors import StateError
+from state.requests import DeltaRequests
 from stocktake.embedded import EmbeddedServers
 from stocktake.members import member_settings
 from stocktake.memory import prepare_memory
@@ -106,7 +107,9 @@ def write(settings: Settings, repository: str | None, stop: Flag) -> None:
     try:
         producer, lease = open_producer(settings, opened)
         threads = start_deliveries(deliveries(settings, opened, lease, stop))
-        WriterService(producer, lease, settings.inventory, threads, settings.consumer.shutdown_timeout).run(stop)
+        requests = DeltaRequests(opened.connection, opened.policy.name)
+        patience = settings.consumer.shutdown_timeout
+        WriterService(producer, lease, settings.inventory, requests, threads, patience).run(stop)
     finally:
         opened.close()
 

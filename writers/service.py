@@ -11,6 +11,7 @@ from typing import Final
 
 from state.chain import Lease
 from state.errors import Fenced, StateUnreachable
+from state.requests import Answer, DeltaRequests
 from writers.files import FolderUnusable
 from writers.policy import InventoryPolicy
 from writers.produce import LostWrites, NoWatermark, Producer
@@ -24,6 +25,7 @@ _SOON: Final = 2.0  # seconds until the next try after one that could not be mad
 class WriterService:
     """Holds the lease while it can, and lets the producer write each time the interval has passed.
 
+    It also does as soon as a delta is asked for in ``requests``, which are looked at at least every two seconds.
     ``deliveries`` need the lease too; when it ends, they have ``patience`` seconds for the files they have in hand.
     """
 
@@ -32,12 +34,14 @@ class WriterService:
         producer: Producer,
         lease: Lease,
         policy: InventoryPolicy,
+        requests: DeltaRequests,
         deliveries: Sequence[Thread] = (),
         patience: float = 0,
     ) -> None:
         self._producer = producer
         self._lease = lease
         self._policy = policy
+        self._requests = requests
         self._deliveries = deliveries
         self._patience = patience
         self._leading = False
@@ -94,11 +98,15 @@ class WriterService:
         return True
 
     def _produce_if_due(self, due: float) -> float:
-        if monotonic() < due:
+        # Before the cut: what is asked for from now on wants one that is taken later.
+        asked = self._requests.waiting()
+        if asked is None and monotonic() < due:
             return due
         begun = monotonic()
-        if self._policy.write_empty or self._producer.owes_anything():
-            self._producer.produce()
+        if asked is not None or self._policy.write_empty or self._producer.owes_anything():
+            manifest = self._producer.produce()
+            if asked is not None:
+                self._requests.answer(Answer(asked, manifest.sequence, manifest.sop_instance_uid))
         self._said = ""
         return begun + self._policy.interval
 
