@@ -22,6 +22,7 @@ COMMANDS: Final = (
     "consume",
     "write",
     "serve",
+    "token",
     "publish",
     "simulate",
     "baseline",

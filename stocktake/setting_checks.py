@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from consumers.policy import KafkaPolicy
 from state.address import parse_redis_url
 from state.policy import RedisPolicy
+from stocktake.web.policy import HttpPolicy
 from writers.policy import SinkPolicy
 
 _NO_STORAGE: Final = ("dicom", "dicoms", "http", "https", "kafka")
@@ -21,11 +22,13 @@ class Contradiction(NamedTuple):
 
 
 def contradictions(
-    kafka: KafkaPolicy, redis: RedisPolicy, sinks: Sequence[SinkPolicy], repositories: Sequence[str]
+    kafka: KafkaPolicy, redis: RedisPolicy, http: HttpPolicy, sinks: Sequence[SinkPolicy], repositories: Sequence[str]
 ) -> Iterator[Contradiction]:
     """All that is wrong, the most telling first; no value of a secret is in it."""
     yield from _kafka(kafka)
     yield from _redis(redis)
+    if http.tls_key_file is not None and http.tls_cert_file is None:
+        yield Contradiction("http.tls_key_file", "is of no use without http.tls_cert_file")
     for sink in sinks:
         yield from _sink(sink, repositories)
 

@@ -132,6 +132,9 @@ SETTINGS: Final = (
     ),
     Setting("chain.rollup_fanout", "8", "deltas of one tier that a rollup replaces", kinds.integer(2, 1000)),
     Setting("http.listen", "127.0.0.1:8080", "HOST:PORT of the HTTP service", kinds.listen),
+    Setting("http.tokens_file", "", "hashes of the tokens that let in; empty: loopback only", kinds.path),
+    Setting("http.tls_cert_file", "", "certificate of the HTTP service; empty: no TLS", kinds.path),
+    Setting("http.tls_key_file", "", "its key, if it is not in the same file", kinds.path),
     Setting("log.level", "INFO", "DEBUG, INFO, WARNING or ERROR", kinds.choice("DEBUG", "INFO", "WARNING", "ERROR")),
 )
 

@@ -18,6 +18,7 @@ from consumers.policy import ConsumerPolicy, KafkaPolicy, RepositoryPolicy
 from state.policy import RedisPolicy, StatePolicy
 from stocktake.setting_checks import contradictions
 from stocktake.setting_table import NAMED, PREFIX, SETTINGS, Setting
+from stocktake.web.policy import HttpPolicy
 from writers.policy import AccessPolicy, ChainPolicy, InventoryPolicy, SinkPolicy
 
 TEST_PREFIX: Final = "STOCKTAKE_TEST_"  # the test suite's own variables; see README
@@ -38,13 +39,6 @@ _NAMED: Final = {
 
 
 _SINGULAR: Final = {"repositories": "repository", "sinks": "sink"}
-
-
-@dataclass(frozen=True, slots=True)
-class HttpPolicy:
-    """Where the HTTP service listens: (host, port)."""
-
-    listen: tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +136,8 @@ def load(config: Path | None, environ: Mapping[str, str]) -> Settings:
     sinks = tuple(SinkPolicy(name=name, **_values("sinks", name, given)) for name in _names(given, "sinks"))
     _refuse_shared_topics(repositories)
     kafka, redis = KafkaPolicy(**values["kafka"]), RedisPolicy(**values["redis"])
-    for name, why in contradictions(kafka, redis, sinks, names):
+    http = HttpPolicy(**values["http"])
+    for name, why in contradictions(kafka, redis, http, sinks, names):
         raise SettingsError(f"{given[name].where if name in given else _variable(name)}: {why}")
     return Settings(
         kafka=kafka,
@@ -151,7 +146,7 @@ def load(config: Path | None, environ: Mapping[str, str]) -> Settings:
         consumer=ConsumerPolicy(**values["consumer"]),
         inventory=InventoryPolicy(**values["inventory"], access=AccessPolicy(**values["access"]), sinks=sinks),
         chain=ChainPolicy(**values["chain"]),
-        http=HttpPolicy(**values["http"]),
+        http=http,
         log=LogPolicy(**values["log"]),
         repositories=repositories,
     )

@@ -75,6 +75,7 @@ def test_settings_that_fit_each_other_are_taken(given: dict[str, str]) -> None:
             "REDIS__TLS_KEY_FILE",
             "is of no use without redis.tls_cert_file",
         ),
+        ({"HTTP__TLS_KEY_FILE": "/key"}, "HTTP__TLS_KEY_FILE", "is of no use without http.tls_cert_file"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused_with_the_variable_and_without_a_secret(
