@@ -12,11 +12,11 @@ from typing import Final
 
 from stocktake.embedded import EmbeddedServers
 from stocktake.exits import CommandError, Exit
-from stocktake.http_service import serve
 from stocktake.members import announce
 from stocktake.roles import CONFIG, Roles, start_consumers, use_embedded, write
 from stocktake.settings import Settings
 from stocktake.signals import stop_on_signals
+from stocktake.web.server import serve
 
 HELP: Final = "consumer, writer and HTTP service in one process"
 EXAMPLE: Final = "stocktake run\nstocktake run --embedded --data ./stocktake-data"

@@ -1,4 +1,4 @@
-"""stocktake serve: health, metrics and status over HTTP."""
+"""stocktake serve: health, metrics, the API and the page over HTTP."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import argparse
 from typing import Final
 
 from stocktake.exits import Exit
-from stocktake.http_service import serve
 from stocktake.settings import Settings
 from stocktake.signals import stop_on_signals
+from stocktake.web.server import serve
 
-HELP: Final = "health, metrics and status over HTTP"
+HELP: Final = "health, metrics, the API and the page over HTTP"
 EXAMPLE: Final = "stocktake serve\ncurl http://127.0.0.1:8080/api/v1/repositories/main"
 
 

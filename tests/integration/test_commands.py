@@ -25,9 +25,9 @@ from state.errors import StateUnreachable
 from stocktake.cli import main
 from stocktake.embedded import free_ports, wait_until
 from stocktake.exits import Exit
-from stocktake.http_service import serve
 from stocktake.roles import consume
 from stocktake.settings import SettingsError, load
+from stocktake.web.server import serve
 from tests.prometheus_text import parse
 from tests.servers.kafka_broker import KafkaBroker
 
@@ -241,7 +241,7 @@ def _get(url: str) -> tuple[int, str]:
 def test_the_service_tells_health_metrics_status_and_head(service: str, filled: Operator) -> None:
     assert _get(service + "/readyz")[0] == 200
     name = filled.repository
-    assert orjson.loads(_get(service + "/api/v1/repositories")[1]) == [name]
+    assert orjson.loads(_get(service + "/api/v1/repositories")[1]) == {"items": [{"name": name}], "next": None}
     assert orjson.loads(_get(f"{service}/api/v1/repositories/{name}")[1])["studies"] == _STUDIES
     assert orjson.loads(_get(f"{service}/api/v1/repositories/{name}/head")[1])["kind"] == "baseline"
     assert _get(service + "/api/v1/repositories/nobody")[0] == 404
@@ -262,7 +262,7 @@ def test_the_service_says_that_the_state_is_away(service: str, monkeypatch: pyte
     def away(*_: object) -> Status:
         raise StateUnreachable("Redis at a secret place cannot be reached")
 
-    monkeypatch.setattr("stocktake.http_service.standing", away)
+    monkeypatch.setattr("stocktake.web.server.standing", away)
     assert _get(service + "/metrics") == (503, '{"detail":"the state cannot be reached"}')
 
 
