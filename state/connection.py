@@ -27,6 +27,7 @@ __all__ = ["Arg", "Command", "Connection", "Meanwhile", "Script", "ScriptCall"]
 log = logging.getLogger(__name__)
 
 _LOADS: Final = 3  # times that scripts are loaded for one call: each time the server may be another one
+_PLACING: Final = ("acknowledge", "apply", "compare", "place_one")  # scripts that begin with place.lua
 _NO_WRITES: Final = ("NOREPLICAS", "MISCONF", "BUSY ", "UNKILLABLE")  # replies that pass
 
 
@@ -44,11 +45,13 @@ class Script:
 
 def _load_scripts() -> dict[str, Script]:
     folder = files("state").joinpath("lua")
-    return {
-        path.name.removesuffix(".lua"): Script(path.name.removesuffix(".lua"), path.read_text(encoding="utf-8"))
+    texts = {
+        path.name.removesuffix(".lua"): path.read_text(encoding="utf-8")
         for path in folder.iterdir()
         if path.name.endswith(".lua")
     }
+    place = texts.pop("place")
+    return {name: Script(name, place + text if name in _PLACING else text) for name, text in texts.items()}
 
 
 @dataclass(frozen=True, slots=True)

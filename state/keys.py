@@ -16,6 +16,13 @@ key                                       type    holds
 ``st:{s}:<repo>:anchors``                 hash    ``<topic id>:<partition>`` -> see :mod:`state.anchors`
 ``st:{s}:<repo>:patients``                zset    studies of the shard's *patients*: digest, Study Instance UID
 ``st:{s}:<repo>:news``                    zset    what patient events told of them (:mod:`state.patients`)
+``st:{s}:<a>~<b>:compared``               hash    of a pair, study -> place and both summaries (:mod:`state.comparison`)
+``st:{s}:<a>~<b>:counts``                 hash    studies by place, by place and group, by place and day of update
+``st:{s}:<a>~<b>:flow``                   hash    ``arrived``, ``settled``; what was compared anew; lags by hour
+``st:{s}:<a>~<b>:acknowledged``           hash    study -> who acknowledged that it is not settled, when, with what note
+``st:{s}:<a>~<b>:uncompared:<side>``      set     studies here that the pair knows by another UID, not compared yet
+``st:{s}:<a>~<b>:place:<P>``              zset    studies of one place, by since when (UTC microseconds)
+``st:{<a>~<b>}:history:<seconds>``        zset    of a pair, a row of figures for each minute or hour
 ``st:{<repo>}:topics``                    hash    topic -> {"id", "partitions", "looked"} as consumers saw it last
 ``st:{<repo>}:watermarks``                hash    ``<topic id>:<partition>`` -> {"watermark", "offset", "asked"}
 ``st:{<repo>}:chain``                     hash    ``head`` (manifest), ``cut`` (last n taken), ``start``
@@ -24,6 +31,7 @@ key                                       type    holds
 ``st:{<repo>}:requests``                  hash    deltas asked for and answered (:mod:`state.requests`)
 ``st:{<repo>}:sinks``                     hash    sink -> how far it is (:mod:`state.deliveries`)
 ``st:{<repo>}:fence``                     string  counter of fencing tokens handed out
+``st:{<repo>}:verified``                  string  the inventory that was verified last (JSON)
 ``st:{<repo>}:settings``                  hash    what must not change: schema, shards, level
 ``st:{<repo>}:dead_letters``              hash    ``stopped`` (why), once the limit was passed
 ``st:{<repo>}:counters``                  hash    events by action, dead letters, clamps, ... (for operators)
@@ -33,7 +41,10 @@ key                                       type    holds
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 from zlib import crc32
+
+LISTED_PLACES: Final = "MIDXRqQO"  # places of which the studies are listed (state/lua/place.lua)
 
 
 def shard_of(study_instance_uid: str, shards: int) -> int:
@@ -92,6 +103,57 @@ class ShardKeys:
 
 
 @dataclass(frozen=True, slots=True)
+class PairKeys:
+    """The keys of one shard of a pair of repositories that are compared, a source and a target."""
+
+    source: str
+    target: str
+    shard: int
+
+    def _key(self, name: str) -> str:
+        return f"st:{{{self.shard}}}:{self.source}~{self.target}:{name}"
+
+    @property
+    def compared(self) -> str:
+        return self._key("compared")
+
+    @property
+    def counts(self) -> str:
+        return self._key("counts")
+
+    @property
+    def flow(self) -> str:
+        return self._key("flow")
+
+    @property
+    def acknowledged(self) -> str:
+        return self._key("acknowledged")
+
+    def place(self, code: str) -> str:
+        return self._key("place:" + code)
+
+    def uncompared(self, side: str) -> str:
+        return self._key("uncompared:" + side)
+
+    @property
+    def all(self) -> list[str]:
+        """In the order in which the scripts want them."""
+        places = [self.place(code) for code in LISTED_PLACES]
+        return [self.compared, self.counts, self.flow, self.acknowledged, *places]
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryKeys:
+    """The keys that a pair of repositories has once, in one slot."""
+
+    source: str
+    target: str
+
+    def of(self, step: int) -> str:
+        return f"st:{{{self.source}~{self.target}}}:history:{step}"
+
+
+@dataclass(frozen=True, slots=True)
 class RepositoryKeys:
     """The keys that a repository has once, in one slot."""
 
@@ -131,6 +193,10 @@ class RepositoryKeys:
     @property
     def sinks(self) -> str:
         return self._key("sinks")
+
+    @property
+    def verified(self) -> str:
+        return self._key("verified")
 
     @property
     def settings(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -28,6 +29,28 @@ class RedisPolicy:
     tls_cert_file: Path | None
     tls_key_file: Path | None
     timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonPolicy:
+    """Two repositories that are compared, and by which rules.
+
+    ``attributes`` are keywords of study attributes that must agree. Out of scope is a study of which all modalities are
+    among ``ignored_modalities``, one with a Study Date before ``study_date_from`` or after ``study_date_to``
+    (``YYYYMMDD``, empty: open), and one last updated before ``updated_from`` (UTC microseconds; None: open).
+    ``accession_numbers`` maps those of the source to what the migration makes of them; ``study_uids`` does the same for
+    Study Instance UIDs. By the pair a study is known by its UID at the source.
+    """
+
+    source: str
+    target: str
+    attributes: tuple[str, ...]
+    ignored_modalities: tuple[str, ...]
+    study_date_from: str
+    study_date_to: str
+    updated_from: int | None
+    accession_numbers: Mapping[str, str]
+    study_uids: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 
 import orjson
@@ -27,6 +27,15 @@ class Progress:
     watermark: int
     offset: int
     asked: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """An inventory that was verified at ``time`` (UTC microseconds), with so many findings."""
+
+    sop_instance_uid: str
+    findings: int
+    time: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +92,16 @@ class Repository:
     def is_whole(self) -> bool:
         """Whether the state is known to hold every study of the repository."""
         return self._connection.send([("HGET", self._keys.settings, "whole")])[0] is not None
+
+    def set_verified(self, sop_instance_uid: str, findings: int, time: int) -> None:
+        """Record that an inventory was verified, with so many findings; ``time`` is UTC microseconds."""
+        text = orjson.dumps(asdict(Verified(sop_instance_uid, findings, time)))
+        self._connection.send([("SET", self._keys.verified, text)])
+
+    def verified(self) -> Verified | None:
+        """The inventory that was verified last; None if none was."""
+        [found] = self._connection.send([("GET", self._keys.verified)])
+        return None if found is None else Verified(**orjson.loads(found))
 
     def set_topics(self, topics: Mapping[str, tuple[str, int]], age: float = 0.0) -> int:
         """Say which topics the repository has: name -> (topic id, partitions), as they were seen ``age`` seconds ago.

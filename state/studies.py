@@ -10,6 +10,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from msgspec import Struct, field
 
+from state.comparison import Comparison
 from state.connection import Arg, Connection, Meanwhile, ScriptCall
 from state.errors import AnchorGone, OffsetConflict, RevConflict, StateError
 from state.imports import FIELD
@@ -67,13 +68,17 @@ class ReadStudy(NamedTuple):
 class Studies:
     """The study records of one repository. Not for use by several threads at once."""
 
-    def __init__(self, connection: Connection, repository: str, shards: int) -> None:
+    def __init__(
+        self, connection: Connection, repository: str, shards: int, comparison: Comparison | None = None
+    ) -> None:
+        """``comparison``: the repository is compared with another one; each write moves studies to their places."""
         self._connection = connection
         self._packer = Packer()
         self._revs = Revs()
         self.repository = repository
         self.shards = shards
         self._keys = [ShardKeys(repository, shard) for shard in range(shards)]
+        self._comparison = comparison
 
     def shard_of(self, study_instance_uid: str) -> int:
         return shard_of(study_instance_uid, self.shards)
@@ -180,7 +185,8 @@ class Studies:
 
     def _apply_call(self, shard: int, moves: Sequence[OffsetMove], records: Sequence[StudyRecord]) -> ScriptCall:
         keys = self._keys[shard]
-        args: list[Arg] = [len(moves)]
+        comparison = self._comparison
+        args: list[Arg] = ["" if comparison is None else comparison.side, len(moves)]
         for move in moves:
             args += (move.partition, move.expected, move.new, move.anchor)
         keys_of_changed = []
@@ -192,6 +198,8 @@ class Studies:
                 if record.renewed:
                     keys_of_changed.append(stem + uid)
                     args += (uid, before.rev, 2, b"rev", self._revs.next(), 0)
+                    if comparison is not None:
+                        args.append("")
                 continue
             keys_of_changed.append(stem + uid)
             rev = self._revs.next()
@@ -205,6 +213,8 @@ class Studies:
                     words += (chunk_field(index), self._packer.pack_chunk(record, index))
             gone = [chunk_field(index) for index in range(len(record.chunks), before.chunks)]
             args += (uid, before.rev, len(words), *words, len(gone), *gone)
+            if comparison is not None:
+                args.append("" if comparison.is_elsewhere(uid) else comparison.summary(record))
         return ScriptCall(
             "apply",
             [
@@ -215,6 +225,7 @@ class Studies:
                 keys.start,
                 keys.cut,
                 keys.anchors,
+                *(() if comparison is None else comparison.keys(shard)),
                 *keys_of_changed,
             ],
             args,
@@ -235,6 +246,11 @@ class Studies:
     def count(self) -> int:
         """How many studies the state holds, removed ones included."""
         return sum(self._connection.send([("ZCARD", keys.updated) for keys in self._keys]))
+
+    def newest_update(self) -> int | None:
+        """The latest Study Update DateTime of all (UTC microseconds); None if there is no study."""
+        replies = self._connection.send([("ZRANGE", keys.updated, -1, -1, "WITHSCORES") for keys in self._keys])
+        return max((int(float(newest[0][1])) for newest in replies if newest), default=None)
 
     def owed(self) -> int:
         """How many studies have changed since they were last inventoried."""

@@ -16,12 +16,13 @@ from consumers.errors import ConsumerError
 from consumers.publish import ensure_topic
 from state.errors import StateError
 from state.requests import DeltaRequests
+from stocktake.comparing import keep_compared
 from stocktake.embedded import EmbeddedServers
 from stocktake.members import member_settings
 from stocktake.memory import prepare_memory
 from stocktake.settings import EMBEDDED_SESSION_TIMEOUT, Settings, with_servers
 from stocktake.sinks import deliveries, start_deliveries
-from stocktake.wiring import open_consumer, open_producer, open_repository
+from stocktake.wiring import comparison_of, open_consumer, open_producer, open_repository
 from writers.service import WriterService
 
 log = logging.getLogger(__name__)
@@ -85,6 +86,8 @@ def start_consumers(
     prepare_memory()
     for name in repositories:
         roles.start(f"consume-{name}", partial(consume, settings, name, stop, worker=worker))
+        if worker == 1 and comparison_of(settings, name) is not None:
+            roles.start(f"compare-{name}", partial(keep_compared, settings, name, stop))
 
 
 def consume(settings: Settings, repository: str, stop: Flag, *, worker: int = 1) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from consumers.policy import KafkaPolicy
+from monitor.policy import CutoverPolicy
 from state.address import parse_redis_url
 from state.policy import RedisPolicy
 from stocktake.web.policy import HttpPolicy
@@ -22,7 +23,12 @@ class Contradiction(NamedTuple):
 
 
 def contradictions(
-    kafka: KafkaPolicy, redis: RedisPolicy, http: HttpPolicy, sinks: Sequence[SinkPolicy], repositories: Sequence[str]
+    kafka: KafkaPolicy,
+    redis: RedisPolicy,
+    http: HttpPolicy,
+    sinks: Sequence[SinkPolicy],
+    repositories: Sequence[str],
+    cutover: CutoverPolicy | None,
 ) -> Iterator[Contradiction]:
     """All that is wrong, the most telling first; no value of a secret is in it."""
     yield from _kafka(kafka)
@@ -31,6 +37,8 @@ def contradictions(
         yield Contradiction("http.tls_key_file", "is of no use without http.tls_cert_file")
     for sink in sinks:
         yield from _sink(sink, repositories)
+    if cutover is not None:
+        yield from _cutover(cutover, repositories)
 
 
 def _kafka(policy: KafkaPolicy) -> Iterator[Contradiction]:
@@ -71,6 +79,19 @@ def _redis(policy: RedisPolicy) -> Iterator[Contradiction]:
             yield Contradiction(f"redis.{key}", "is of no use without TLS; let redis.url begin with rediss://")
     if policy.tls_key_file is not None and policy.tls_cert_file is None:
         yield Contradiction("redis.tls_key_file", "is of no use without redis.tls_cert_file")
+
+
+def _cutover(policy: CutoverPolicy, repositories: Sequence[str]) -> Iterator[Contradiction]:
+    rules = policy.rules
+    for name, repository in (("cutover.source", rules.source), ("cutover.target", rules.target)):
+        if not repository:
+            yield Contradiction(name, "is missing; a cutover has a source and a target")
+        elif repository not in repositories:
+            yield Contradiction(name, f"names {repository}, which is not configured")
+    if rules.source == rules.target:
+        yield Contradiction("cutover.target", "is the source itself")
+    if rules.study_date_from and rules.study_date_to and rules.study_date_from > rules.study_date_to:
+        yield Contradiction("cutover.study_date_to", "lies before cutover.study_date_from")
 
 
 def _sink(policy: SinkPolicy, repositories: Sequence[str]) -> Iterator[Contradiction]:

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 import orjson
 
-from state.attributes import Level
+from state.attributes import Level, recordable
 from state.times import parse_time
 from state.vr import CHECKS
 from writers.sinks.address import known_scheme, parse_dicom_url
@@ -150,6 +150,22 @@ def moment(value: str) -> int | None:
         return parse_time(value)
     except ValueError:
         raise ValueError('empty, or a time such as "2026-01-31T00:00:00+01:00"') from None
+
+
+def study_keywords(value: str) -> tuple[str, ...]:
+    """Keywords of attributes that a study record keeps; none for an empty text."""
+    known = {row.keyword for row in recordable(Level.STUDY).values() if row.vr != "SQ"}
+    keywords = optional_listing(value)
+    if unknown := [one for one in keywords if one not in known]:
+        raise ValueError(f"keywords of attributes of a study record; {unknown[0]} is none")
+    return keywords
+
+
+def study_date(value: str) -> str:
+    """A Study Date as DICOM writes it, or nothing."""
+    if value and CHECKS["DA"](value) != value:
+        raise ValueError("nothing, or a date such as 20160101")
+    return value
 
 
 def listen(value: str) -> tuple[str, int]:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
 from consumers.policy import ConsumerPolicy, KafkaPolicy, RepositoryPolicy
-from state.policy import RedisPolicy, StatePolicy
+from monitor.policy import CutoverPolicy
+from state.policy import ComparisonPolicy, RedisPolicy, StatePolicy
+from stocktake.mapping import read_mapping
 from stocktake.setting_checks import contradictions
 from stocktake.setting_table import NAMED, PREFIX, SETTINGS, Setting
 from stocktake.web.policy import HttpPolicy
@@ -58,6 +60,7 @@ class Settings:
     consumer: ConsumerPolicy
     inventory: InventoryPolicy
     chain: ChainPolicy
+    cutover: CutoverPolicy | None
     http: HttpPolicy
     log: LogPolicy
     repositories: tuple[RepositoryPolicy, ...]
@@ -137,7 +140,8 @@ def load(config: Path | None, environ: Mapping[str, str]) -> Settings:
     _refuse_shared_topics(repositories)
     kafka, redis = KafkaPolicy(**values["kafka"]), RedisPolicy(**values["redis"])
     http = HttpPolicy(**values["http"])
-    for name, why in contradictions(kafka, redis, http, sinks, names):
+    cutover = _cutover(values["cutover"], given)
+    for name, why in contradictions(kafka, redis, http, sinks, names, cutover):
         raise SettingsError(f"{given[name].where if name in given else _variable(name)}: {why}")
     return Settings(
         kafka=kafka,
@@ -146,10 +150,24 @@ def load(config: Path | None, environ: Mapping[str, str]) -> Settings:
         consumer=ConsumerPolicy(**values["consumer"]),
         inventory=InventoryPolicy(**values["inventory"], access=AccessPolicy(**values["access"]), sinks=sinks),
         chain=ChainPolicy(**values["chain"]),
+        cutover=cutover,
         http=http,
         log=LogPolicy(**values["log"]),
         repositories=repositories,
     )
+
+
+def _cutover(values: dict[str, Any], given: Mapping[str, _Given]) -> CutoverPolicy | None:
+    if not values["source"] and not values["target"]:
+        return None
+    for key in ("accession_numbers", "study_uids"):
+        path = values[key]
+        try:
+            values[key] = {} if path is None else read_mapping(path)
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"{given[f'cutover.{key}'].where}: {path}: {error}") from None
+    rules = ComparisonPolicy(**{each.name: values.pop(each.name) for each in fields(ComparisonPolicy)})
+    return CutoverPolicy(rules, **values)
 
 
 def _names(given: Mapping[str, _Given], group: str) -> list[str]:

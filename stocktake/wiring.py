@@ -18,6 +18,7 @@ from consumers.loop import Consumer
 from consumers.policy import RepositoryPolicy
 from consumers.source import Source
 from state.chain import Lease
+from state.comparison import Comparison
 from state.connection import Connection
 from state.patients import Patients
 from state.repository import Repository
@@ -63,9 +64,16 @@ def open_repository(settings: Settings, name: str | None) -> OpenRepository:
     connection.check()
     repository = Repository(connection, policy.name)
     repository.claim(settings.state.shards, settings.inventory.level)
-    studies = Studies(connection, policy.name, settings.state.shards)
+    studies = Studies(connection, policy.name, settings.state.shards, comparison_of(settings, policy.name))
     patients = Patients(connection, policy.name, settings.state.shards)
     return OpenRepository(connection, policy, repository, studies, patients)
+
+
+def comparison_of(settings: Settings, repository: str) -> Comparison | None:
+    """How a repository is compared with the other one of the cutover; None if it is in none."""
+    if settings.cutover is None or repository not in (settings.cutover.rules.source, settings.cutover.rules.target):
+        return None
+    return Comparison(settings.cutover.rules, repository, settings.state.shards)
 
 
 @dataclass(frozen=True, slots=True)

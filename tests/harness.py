@@ -120,12 +120,12 @@ class Deployment:
         self.settings: Settings = load(None, self.environ)
         self.folder = self.settings.inventory.dir / repository
         self.clock = TestClock(0)
-        self.opened: OpenRepository = open_repository(self.settings, None)
+        self.opened: OpenRepository = open_repository(self.settings, self.name)
         self._client = open_client(self.settings.redis)
-        self._also_open: list[OpenRepository] = []
+        self.also_open: list[OpenRepository] = []
 
     def close(self) -> None:
-        for opened in (self.opened, *self._also_open):
+        for opened in (self.opened, *self.also_open):
             opened.close()
         self._client.close()
 
@@ -186,7 +186,7 @@ class Deployment:
 
     def _consume(self, running: Running, until_caught_up: bool) -> None:
         try:
-            opened = open_repository(self.settings, None)
+            opened = open_repository(self.settings, self.name)
             with closing(opened):
                 source = Source(self.settings.kafka, opened.policy)
                 letters = DeadLetterTopic(self.settings.kafka)
@@ -252,8 +252,8 @@ class Deployment:
 
     def open_producer(self) -> tuple[Producer, Lease]:
         """A producer with its own connections; it has not taken the lease."""
-        opened = open_repository(self.settings, None)
-        self._also_open.append(opened)
+        opened = open_repository(self.settings, self.name)
+        self.also_open.append(opened)
         return open_producer(self.settings, opened)
 
     @contextmanager

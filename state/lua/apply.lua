@@ -1,10 +1,12 @@
 -- Applies a batch to one shard: all of it or nothing. State and Kafka offsets move together in one slot.
 --
--- KEYS  1 offsets   2 updated   3 changed   4 generation   5 start   6 cut   7 anchors   8.. the study hashes
--- ARGV  number of partitions P, then P times: field of offsets, expected last offset ("-1": none), new last offset,
+-- KEYS  1 offsets   2 updated   3 changed   4 generation   5 start   6 cut   7 anchors   then, if the repository is one of
+--       a pair, the pair's (place.lua)   then the study hashes
+-- ARGV  the side of the pair that the repository is ("s", "t", "": none), number of partitions P, then P times: field of offsets, expected last offset ("-1": none), new last offset,
 --         the anchor that has to be there ("": any)
 --       then for each study: Study Instance UID, rev as read ("": none), number of words W, then W words of HSET, which
---         begin with rev, its new value, time, Study Update DateTime; number of deleted fields D, then them
+--         begin with rev, its new value, time, Study Update DateTime; number of deleted fields D, then them; if there is a
+--         side, the study's summary ("": the pair knows it by another UID, and it is compared later)
 --         (W = 2: only the rev is renewed, so that whoever has read the study reads it again)
 -- Reply {"applied", studies moved up to the chain's start, studies updated before the latest cut}
 --       {"offset", index of the partition (from 0), offset found}   nothing was written
@@ -12,11 +14,14 @@
 --       {"rev"}                                                     a study is not as read; nothing was written
 
 local PAGE = 2000 -- words of one command; Lua's stack holds 8000
-local STUDIES = 8 -- the first of their keys
+local PAIR = 8 -- the first of its keys
 
 local call, argv = redis.call, ARGV
-local partitions = tonumber(argv[1])
-local at = 2
+local side = argv[1]
+local studies = side == "" and PAIR or PAIR + PAIR_KEYS -- the first of their keys
+local beside = side == "" and 0 or 1 -- words that only a pair wants
+local partitions = tonumber(argv[2])
+local at = 3
 local offsets = {}
 for p = 1, partitions do
   local field, expected, new, anchor = argv[at], argv[at + 1], argv[at + 2], argv[at + 3]
@@ -33,13 +38,13 @@ for p = 1, partitions do
 end
 
 local first = at
-for k = STUDIES, #KEYS do
+for k = studies, #KEYS do
   local rev, words = argv[at + 1], tonumber(argv[at + 2])
   if (call("HGET", KEYS[k], "rev") or "") ~= rev then
     return {"rev"}
   end
   at = at + 3 + words
-  at = at + 1 + tonumber(argv[at])
+  at = at + 1 + tonumber(argv[at]) + beside
 end
 
 local generation = call("GET", KEYS[4]) or "1"
@@ -48,8 +53,9 @@ start = start and tonumber(start)
 local cut = tonumber(call("GET", KEYS[6]) or "0")
 local moved, late, listed = 0, 0, 0
 local updated, changed = {}, {}
+local uids, summaries, elsewhere = {}, {}, {}
 at = first
-for k = STUDIES, #KEYS do
+for k = studies, #KEYS do
   local uid, words = argv[at], tonumber(argv[at + 2])
   local from = at + 3
   at = from + words
@@ -74,6 +80,22 @@ for k = STUDIES, #KEYS do
     call("HDEL", KEYS[k], unpack(argv, at + 1, at + deleted))
   end
   at = at + 1 + deleted
+  if beside == 1 then
+    if words > 2 and argv[at] == "" then
+      elsewhere[#elsewhere + 1] = uid
+    elseif words > 2 then
+      uids[#uids + 1] = uid
+      summaries[#uids] = argv[at]
+    end
+    at = at + 1
+  end
+end
+if #elsewhere > 0 then
+  paged("SADD", KEYS[PAIR + UNCOMPARED - 1], elsewhere)
+end
+if #uids > 0 then
+  local now = call("TIME")
+  move_places({unpack(KEYS, PAIR, studies - 1)}, side, uids, summaries, now[1] * 1000000 + now[2])
 end
 for page = 1, listed, PAGE do
   local last = math.min(page + PAGE - 1, listed)

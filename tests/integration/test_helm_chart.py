@@ -146,11 +146,13 @@ def test_the_program_accepts_every_variable_of_every_container(chart: Rendered) 
 def test_every_setting_of_the_program_can_be_given(rendered: dict[str, Rendered]) -> None:
     chart = rendered["all-settings-values.yaml"]
     expected = {setting.variable for setting in SETTINGS}
-    expected |= {setting.variable.replace("<NAME>", "PACS") for setting in REPOSITORY_SETTINGS}
+    expected |= {
+        setting.variable.replace("<NAME>", name) for setting in REPOSITORY_SETTINGS for name in ("PACS", "VNA")
+    }
     sinks = {setting.variable.rpartition("__")[2] for setting in SINK_SETTINGS}
     secret = {setting.variable.rpartition("__")[2] for setting in SINK_SETTINGS if setting.secret}
     for component, wanted in (("consumer", sinks - secret), ("writer", sinks)):
-        [container] = chart.deployment(component)["spec"]["template"]["spec"]["containers"]
+        container, _ = chart.deployment(component)["spec"]["template"]["spec"]["containers"]
         names = {name for name in chart.environment(container) if name.startswith(PREFIX)}
         of_sinks = {name for name in names if name.startswith(f"{PREFIX}SINKS__")}
         assert names - of_sinks == expected

@@ -44,6 +44,19 @@ def test_without_a_file_and_variables_there_is_one_repository_with_the_defaults(
 def test_every_setting_has_a_variable_that_reaches_it(setting: Setting) -> None:
     group, _, key = setting.name.partition(".")
     assert setting.variable == f"STOCKTAKE_{group.upper()}__{key.upper()}"
+    if group == "cutover":  # of two repositories that have to be there
+        both = {name: f"STOCKTAKE_REPOSITORIES__{name}__TOPICS" for name in ("A", "B")}
+        given = {"STOCKTAKE_CUTOVER__SOURCE": "a", "STOCKTAKE_CUTOVER__TARGET": "b"}
+        given |= {variable: name for name, variable in both.items()}
+        if setting.default:
+            given |= {setting.variable: setting.default}
+        cutover = load(None, given).cutover
+        assert cutover is not None
+        wanted = {"source": "a", "target": "b", "accession_numbers": {}, "study_uids": {}}.get(
+            key, setting.parse(setting.default)
+        )
+        assert getattr(cutover if hasattr(cutover, key) else cutover.rules, key) == wanted
+        return
     settings = load(None, {setting.variable: setting.default} if setting.default else {})
     assert getattr(getattr(settings, group), key) == setting.parse(setting.default)
 
@@ -320,3 +333,46 @@ def test_a_sink_may_stand_in_the_file(tmp_path: Path) -> None:
     file.write_text("[sinks.vna]\n")
     with pytest.raises(SettingsError, match="url"):
         load(file, {})
+
+
+# --- cutover ---------------------------------------------------------------------------------------------------
+
+BOTH: Final = {f"STOCKTAKE_REPOSITORIES__{name}__TOPICS": name for name in ("A", "B")}
+CUTOVER: Final = "STOCKTAKE_CUTOVER__"
+
+
+def test_without_a_source_and_target_nothing_is_compared() -> None:
+    assert load(None, BOTH | {f"{CUTOVER}GRACE": "5m"}).cutover is None
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"SOURCE": "a"}, "TARGET: is missing; a cutover has a source and a target"),
+        ({"SOURCE": "a", "TARGET": "c"}, "TARGET: names c, which is not configured"),
+        ({"SOURCE": "a", "TARGET": "a"}, "TARGET: is the source itself"),
+        ({"SOURCE": "a", "TARGET": "b", "ATTRIBUTES": "PatientID,Shoe"}, "ATTRIBUTES: .* Shoe is none"),
+        ({"SOURCE": "a", "TARGET": "b", "STUDY_DATE_FROM": "2026"}, "STUDY_DATE_FROM: .* a date such as"),
+        (
+            {"SOURCE": "a", "TARGET": "b", "STUDY_DATE_FROM": "20260102", "STUDY_DATE_TO": "20260101"},
+            "STUDY_DATE_TO: lies before cutover.study_date_from",
+        ),
+        ({"SOURCE": "a", "TARGET": "b", "ACCESSION_NUMBERS": "/nowhere.csv"}, "ACCESSION_NUMBERS: /nowhere.csv: "),
+    ],
+)
+def test_settings_of_a_cutover_that_do_not_fit_are_refused_by_name(given: dict[str, str], named: str) -> None:
+    with pytest.raises(SettingsError, match=f"{CUTOVER}{named}"):
+        load(None, BOTH | {f"{CUTOVER}{name}": value for name, value in given.items()})
+
+
+def test_a_mapping_of_accession_numbers_is_read_from_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "mapping.csv"
+    given = BOTH | {f"{CUTOVER}SOURCE": "a", f"{CUTOVER}TARGET": "b", f"{CUTOVER}ACCESSION_NUMBERS": str(file)}
+    file.write_text("# before, after\nA1, B1\n\nA2,B2\n")
+    cutover = load(None, given).cutover
+    assert cutover is not None
+    assert cutover.rules.accession_numbers == {"A1": "B1", "A2": "B2"}
+    for text, wrong in (("A1\n", "line 1: expected two columns"), ("A1,B1\nA1,B2\n", "line 2: its first column")):
+        file.write_text(text)
+        with pytest.raises(SettingsError, match=wrong):
+            load(None, given)

@@ -1,0 +1,1 @@
+"""Two repositories that are compared, played with at random."""
