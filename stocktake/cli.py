@@ -35,6 +35,7 @@ COMMANDS: Final = (
     "resolve",
     "diff",
     "status",
+    "cutover",
     "health",
     "reset",
     "resume",

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from monitor.partitions import Hold, PartitionStatus
 from monitor.sinks import SinkStatus
 from monitor.status import Status
+from monitor.words import duration
 
 _WIDTH: Final = 80
 _LABEL: Final = 13  # columns
@@ -102,12 +103,3 @@ def _labelled(label: str, text: str) -> Iterator[str]:
 def _moment(iso: str, zone: ZoneInfo) -> str:
     """To the second, with the zone's offset."""
     return datetime.fromisoformat(iso).astimezone(zone).isoformat(sep=" ", timespec="seconds")
-
-
-def duration(seconds: float) -> str:
-    """The two largest parts of a duration: ``3 d 4 h``, ``2 h 5 min``, ``1 min 30 s``, ``12 s``."""
-    whole = max(0, round(seconds))
-    parts = [(whole // 86_400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "min"), (whole % 60, "s")]
-    while len(parts) > 1 and parts[0][0] == 0:
-        parts.pop(0)
-    return " ".join(f"{count:,} {unit}" for count, unit in parts[:2] if count) or "0 s"

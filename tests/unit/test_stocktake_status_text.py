@@ -11,7 +11,8 @@ import pytest
 from monitor.partitions import Hold, PartitionStatus
 from monitor.sinks import SinkStatus
 from monitor.status import Status
-from stocktake.status_text import duration, status_lines
+from monitor.words import duration
+from stocktake.status_text import status_lines
 
 PARTITIONS: Final = tuple(
     PartitionStatus("pacs.events", number, 1_000_000 - number * 1000, 1_000_000, number * 1000, None, None, None, None)
