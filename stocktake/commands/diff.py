@@ -12,6 +12,7 @@ from typing import Final
 import orjson
 
 from state.attributes import Level
+from stocktake.cutover_diff import compare_by_rules
 from stocktake.exits import CommandError, Exit
 from stocktake.progress import Progress
 from stocktake.reading import add_search, add_timezone, bad_input, steps
@@ -26,7 +27,8 @@ from writers.tree import Tree, load_tree
 HELP: Final = "compare what two trees of Inventories, or a tree and the live state, say of each study"
 EXAMPLE: Final = """stocktake diff source/head.dcm target/head.dcm
 stocktake diff inventories/source inventories/target --json
-stocktake diff inventories/main --state"""
+stocktake diff inventories/main --state
+stocktake diff inventories/source inventories/target --cutover"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -39,17 +41,28 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "consumers may be running (default: B is an Inventory)",
     )
     parser.add_argument(
+        "--cutover",
+        action="store_true",
+        help="compare A as the source and B as the target by the rules of the settings cutover.*, as the state does: "
+        "the studies that are open, with place and reasons, and counts by place, modality and year; memory holds "
+        "about 500 bytes for each study of A (default: whatever two records of a study say)",
+    )
+    parser.add_argument(
         "--json",
         action="store_true",
         help="one JSON object a study, then one with the counts (default: lines for people)",
     )
     add_search(parser)
-    add_timezone(parser, "UTC")
+    add_timezone(parser, "UTC; with --cutover the zone of each side's repository")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> Exit:
     if args.state == (args.b is not None):
         raise CommandError(Exit.USAGE, "name one Inventory and --state, or two Inventories")
+    if args.cutover:
+        if args.state:
+            raise CommandError(Exit.USAGE, "--cutover compares two Inventories, not the state; see stocktake cutover")
+        return compare_by_rules(args, settings)
     counts = Counts()
     with Progress("records read") as progress:
         for difference in _differences(args, settings, counts, steps(progress)):

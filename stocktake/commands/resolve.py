@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -17,6 +16,7 @@ from pydicom.dataset import Dataset
 
 from state.attributes import Level
 from stocktake.exits import CommandError, Exit
+from stocktake.output import written_whole
 from stocktake.progress import Progress
 from stocktake.reading import add_search, add_timezone, bad_input, steps
 from stocktake.settings import Settings
@@ -204,15 +204,5 @@ def _output(path: Path | None) -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as file:
-            yield file
-        os.replace(part, path)
-    except BaseException as error:
-        with suppress(OSError):  # it may never have been made
-            part.unlink()
-        if isinstance(error, OSError):
-            text = f"--output {path}: cannot be written: {error.strerror}"
-            raise CommandError(Exit.USAGE, text) from None
-        raise
+    with written_whole(path, "--output") as file:
+        yield file
