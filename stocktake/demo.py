@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
@@ -44,7 +44,7 @@ class DemoFailed(Exception):
 
 @dataclass(slots=True)
 class Stage:
-    """What the story is played on, and how many events were sent so far."""
+    """What the story is played on, how many events were sent so far, and which."""
 
     settings: Settings
     opened: OpenRepository
@@ -52,6 +52,7 @@ class Stage:
     lease: Lease
     failed: Callable[[], bool]
     sent: int = 0
+    told: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def topic(self) -> str:
@@ -60,51 +61,58 @@ class Stage:
 
 def play(stage: Stage, studies: int, seed: int) -> None:
     """Tell the whole story, each step on stdout."""
-    folder = stage.producer.folder.path
     begun = stage.opened.connection.now() - 24 * _HOUR
-    _say("1", f"A simulated archive of {studies} studies tells what it stores, corrects and deletes.")
-    _publish(stage, simulate(studies, seed, start=begun, max_instances=_MAX_INSTANCES))
-    _say("2", "A baseline: an Inventory SOP Instance of everything that the archive holds.")
-    baseline = _produce(stage)
+    say("1", f"A simulated archive of {studies} studies tells what it stores, corrects and deletes.")
+    publish(stage, simulate(studies, seed, start=begun, max_instances=_MAX_INSTANCES))
+    say("2", "A baseline: an Inventory SOP Instance of everything that the archive holds.")
+    baseline = produce(stage)
 
-    _say(
+    say(
         "3",
         f"The archive receives {_ADDED} new studies. The first delta holds these alone.",
     )
     new = list(simulate(_ADDED, seed + 1, start=begun + 2 * _HOUR, max_instances=_MAX_INSTANCES))
-    _publish(stage, new)
-    _produce(stage)
+    publish(stage, new)
+    produce(stage)
 
     corrected, deleted = _two_stored_studies(new)
-    _say("4", f"Study {corrected} is corrected: another description and accession number.")
-    _publish(stage, [_correction(corrected, stage.opened.connection.now())])
-    _produce(stage)
+    say("4", f"Study {corrected} is corrected: another description and accession number.")
+    publish(stage, [_correction(corrected, stage.opened.connection.now())])
+    produce(stage)
 
-    _say("5", f"Study {deleted} is deleted (rejected for quality reasons): its record becomes a tombstone.")
+    say("5", f"Study {deleted} is deleted (rejected for quality reasons): its record becomes a tombstone.")
     late = baseline.watermark - 20 * _HOUR
     print(f"     And a study comes late: its time, {to_iso(late)}, lies before every cut so far.")
-    _publish(stage, [_deletion(deleted, stage.opened.connection.now()), _late(late)])
-    last = _produce(stage)
+    publish(stage, [_deletion(deleted, stage.opened.connection.now()), _late(late)])
+    last = produce(stage)
     _show_own(stage, last, {deleted: "the tombstone", _LATE_STUDY: "the late study"})
 
-    _say("6", "Read back: the tree of the head is resolved; the newest record of each study prevails.")
+    say("6", "Read back: the tree of the head is resolved; the newest record of each study prevails.")
     _check(stage, last)
+
+
+def tell_where(stage: Stage) -> None:
+    """Say where the files are, and how to look at them."""
+    folder = stage.producer.folder.path
     print(f"\nDone. The files are in {folder}. Look at them with\n")
     for command in ("show", "verify", "resolve"):
         print(f"     {sys.argv[0]} {command} {folder}")
 
 
-def _say(number: str, text: str) -> None:
+def say(number: str, text: str) -> None:
+    """Begin a step of the story."""
     print(f"\n{number}.   {text}", flush=True)
 
 
-def _publish(stage: Stage, events: Iterable[dict[str, Any]]) -> None:
+def publish(stage: Stage, events: Iterable[dict[str, Any]]) -> None:
+    """Send events, and wait until they are applied."""
     with (
         Progress("events published") as progress,
         Publisher(stage.settings.kafka, stage.topic, progress.at) as publisher,
     ):
         for event in events:
             publisher.send(event_key(event), orjson.dumps(event))
+            stage.told.append(event)
     stage.sent += publisher.sent
     _wait_until_applied(stage)
     known = stage.opened.studies.count()
@@ -126,7 +134,8 @@ def _wait_until_applied(stage: Stage) -> None:
             time.sleep(0.05)
 
 
-def _produce(stage: Stage) -> Manifest:
+def produce(stage: Stage) -> Manifest:
+    """Produce the next inventory, and say what it is."""
     stage.lease.keep()
     manifest = stage.producer.produce()
     counts = manifest.counts

@@ -6,13 +6,16 @@ import argparse
 import logging
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from threading import Event as Flag
 from typing import Final
 
 from stocktake.arguments import whole_number
-from stocktake.demo import DemoFailed, Stage, play
+from stocktake.demo import DemoFailed, Stage, play, tell_where
+from stocktake.demo_migration import TARGET, play_migration, with_target
 from stocktake.embedded import EmbeddedServers
 from stocktake.exits import CommandError, Exit
 from stocktake.roles import Roles, consume, use_embedded
@@ -50,29 +53,41 @@ def run(args: argparse.Namespace, settings: Settings) -> Exit:
     begun = time.monotonic()
     _empty(args.data)
     with EmbeddedServers.start(args.data) as servers:
-        settings = use_embedded(settings, servers, args.data)
+        repository = settings.repository(args.repository).name
+        settings = use_embedded(with_target(settings, repository), servers, args.data)
         print(f"Kafka-compatible broker at {servers.bootstrap_servers}, Valkey at {servers.redis_url}")
         print(f"Everything is kept in {args.data}")
-        _play(settings, settings.repository(args.repository).name, args.studies, args.seed)
+        _play(settings, repository, args.studies, args.seed)
     print(f"\n{time.monotonic() - begun:.0f} seconds; the servers are stopped again.")
     return Exit.DONE
 
 
 def _play(settings: Settings, repository: str, studies: int, seed: int) -> None:
-    opened = open_repository(settings, repository)
     stop = Flag()
     roles = Roles(stop)
-    roles.start("consume", partial(consume, settings, repository, stop))
+    with ExitStack() as stack:
+        stack.callback(roles.join)
+        stack.callback(stop.set)
+        try:
+            source, target = (stack.enter_context(_stage(settings, name, roles, stop)) for name in (repository, TARGET))
+            play(source, studies, seed)
+            play_migration(source, target, list(source.told))
+            tell_where(source)
+        except (DemoFailed, NoWatermark, LostWrites) as error:
+            raise CommandError(Exit.FAULTS, str(error)) from error
+
+
+@contextmanager
+def _stage(settings: Settings, repository: str, roles: Roles, stop: Flag) -> Iterator[Stage]:
+    """One repository with its consumer, and a producer that holds the lease."""
+    opened = open_repository(settings, repository)
     try:
+        roles.start(f"consume-{repository}", partial(consume, settings, repository, stop))
         producer, lease = open_producer(settings, opened)
         lease.take()
-        play(Stage(settings, opened, producer, lease, roles.failed), studies, seed)
+        yield Stage(settings, opened, producer, lease, roles.failed)
         lease.release()
-    except (DemoFailed, NoWatermark, LostWrites) as error:
-        raise CommandError(Exit.FAULTS, str(error)) from error
     finally:
-        stop.set()
-        roles.join()
         opened.close()
 
 
