@@ -11,11 +11,20 @@ from stocktake import __version__
 from stocktake.web.envelope import Envelope
 from stocktake.web.gate import BodyLimit, Gate
 from stocktake.web.problems import handle_problems
-from stocktake.web.routers import deltas, inventories, page, probes, repositories
+from stocktake.web.routers import cutover, deltas, inventories, me, page, probes, report, repositories
 from stocktake.web.site import Site
 from stocktake.web.tokens import Tokens
 
-ROUTERS: Final = (probes.router, repositories.router, inventories.router, deltas.router, page.router)
+ROUTERS: Final = (
+    probes.router,
+    me.router,
+    repositories.router,
+    inventories.router,
+    deltas.router,
+    cutover.router,
+    report.router,
+    page.router,
+)
 
 
 def create_app(site: Site, tokens: Tokens | None, routers: Sequence[APIRouter] = ROUTERS) -> FastAPI:

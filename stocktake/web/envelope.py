@@ -28,9 +28,9 @@ HEADERS: Final = {
     "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
-    # Answers hold what only the asker may see: nothing between may keep them.
-    "cache-control": "no-store",
 }
+# Answers hold what only the asker may see: nothing may keep them, except those that say so themselves.
+CACHING: Final = "no-store"
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
 
 
@@ -55,6 +55,7 @@ class Envelope:
                 headers = MutableHeaders(raw=message["headers"])
                 for name, value in HEADERS.items():
                     headers[name] = value
+                headers.setdefault("cache-control", CACHING)
                 # A list of its own: whoever made the answer may have given a tuple.
                 message = {**message, "headers": headers.raw}
             await send(message)

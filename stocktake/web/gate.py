@@ -54,7 +54,7 @@ class Gate:
     def _known(self, headers: Headers, tokens: Tokens) -> Caller | Response:
         given = headers.getlist("authorization")
         if not given:
-            return _refused("a token is needed, as `Authorization: Bearer TOKEN`")
+            return _refused("a token is needed, as `Authorization: Bearer TOKEN`", headers)
         scheme, _, rest = given[0].partition(" ")
         token = rest.strip() if scheme.lower() == "bearer" else _password(rest) if scheme.lower() == "basic" else ""
         try:
@@ -62,7 +62,7 @@ class Gate:
         except TokensUnusable:
             return problem(503, "the file of tokens cannot be used; the log says why")
         if found is None:
-            return _refused("this token is not known")
+            return _refused("this token is not known", headers)
         # A browser sends a password along with whatever any page makes it ask: good enough to read, not to act.
         return found if scheme.lower() == "bearer" else Caller(found.name, Role.READ)
 
@@ -119,10 +119,12 @@ def _is_loopback_name(host: str) -> bool:
     return name is not None and "@" not in host and is_loopback(name)
 
 
-def _refused(why: str) -> Response:
+def _refused(why: str, asked: Headers) -> Response:
+    """401. A browser asks for a password when it opens something, not for a script of the page: that asks by itself."""
     refused = problem(401, why)
-    for challenge in ('Bearer realm="stocktake"', 'Basic realm="stocktake"'):
-        refused.headers.append("www-authenticate", challenge)
+    refused.headers.append("www-authenticate", 'Bearer realm="stocktake"')
+    if asked.get("sec-fetch-dest") != "empty":
+        refused.headers.append("www-authenticate", 'Basic realm="stocktake"')
     return refused
 
 

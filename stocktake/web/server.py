@@ -6,6 +6,7 @@ import logging
 import ssl
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from threading import Event as Flag
 from threading import Thread
 from typing import Final
@@ -13,12 +14,13 @@ from typing import Final
 import uvicorn
 
 from stocktake.broker_ends import EndsWatch
+from stocktake.cutover import Watch, look_with_heads, open_cutover
 from stocktake.settings import Settings, SettingsError
 from stocktake.standing import standing
 from stocktake.web.app import create_app
 from stocktake.web.gate import is_loopback
 from stocktake.web.policy import HttpPolicy
-from stocktake.web.site import Site
+from stocktake.web.site import CutoverSite, Site
 from stocktake.web.tokens import Tokens, TokensUnusable
 from stocktake.web.verifications import Verifications
 from stocktake.wiring import open_repository
@@ -45,16 +47,31 @@ def serve(settings: Settings, names: Sequence[str], stop: Flag) -> None:
             repositories[name] = open_repository(settings, name)
             closing.callback(repositories[name].close)
         ends = EndsWatch(settings.kafka, [one.policy for one in repositories.values()])
+        cutover = _cutover(settings, ends, closing)
         site = Site(
             repositories,
             lambda one: standing(settings, one, ends.latest(one.policy.name)),
             settings.inventory.dir,
             Verifications(stop),
+            cutover,
         )
         server = _server(policy, site, tokens)
         # A daemon: it may wait for a broker that does not answer, and the end must not.
         Thread(target=ends.run, args=(stop,), name="ends", daemon=True).start()
+        if cutover is not None:
+            Thread(target=cutover.watch.run, args=(stop,), name="cutover", daemon=True).start()
         _run(server, policy, stop)
+
+
+def _cutover(settings: Settings, ends: EndsWatch, closing: ExitStack) -> CutoverSite | None:
+    """The cutover of the settings, if there is one, looked at once so that there are figures from the first request."""
+    if settings.cutover is None:
+        return None
+    opened = open_cutover(settings)
+    closing.callback(opened.close)
+    watch = Watch(settings, opened, ends.latest)
+    watch.look()
+    return CutoverSite(opened, watch, partial(look_with_heads, settings, opened))
 
 
 def _tokens(policy: HttpPolicy) -> Tokens | None:

@@ -11,7 +11,9 @@ from fastapi import Depends, HTTPException, Request, Security
 from fastapi import Path as InPath
 from fastapi.security import HTTPBearer
 
+from monitor.cutover import Cutover
 from monitor.status import Status
+from stocktake.cutover import Heads, OpenCutover, Watch
 from stocktake.web.shelf import Shelf
 from stocktake.web.tokens import Caller, Role
 from stocktake.web.verifications import Verifications
@@ -24,13 +26,23 @@ _BEARER: Final = HTTPBearer(auto_error=False, description="a token of `http.toke
 
 
 @dataclass(frozen=True, slots=True)
+class CutoverSite:
+    """The cutover that is served, who looks at it all the time, and how it is looked at for a report."""
+
+    opened: OpenCutover
+    watch: Watch
+    look: Callable[[], tuple[Cutover, Heads]]
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
-    """What is served. ``stands`` tells how a repository stands now."""
+    """What is served. ``stands`` tells how a repository stands now; ``cutover`` is None if none is configured."""
 
     repositories: Mapping[str, OpenRepository]
     stands: Callable[[OpenRepository], Status]
     inventory_dir: Path
     verifications: Verifications
+    cutover: CutoverSite | None = None
 
 
 # None of these dependencies waits for anything, so none takes a thread: what answers from memory, as the health of the

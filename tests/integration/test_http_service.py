@@ -12,7 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from threading import Event as Flag
 from threading import Thread
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 import httpx
@@ -29,7 +29,7 @@ from stocktake.web.server import serve
 from stocktake.web.tokens import Role, Tokens, line_for, new_token
 from tests.chains import Chain
 from tests.harness import Deployment, wait_for
-from tests.web import Client, endpoints, get_raw, listen, serving, site_of, write_tokens
+from tests.http_site import Client, endpoints, get_raw, listen, serving, site_of, write_tokens
 from writers.manifest import Manifest
 
 API = "/api/v1/repositories"
@@ -39,7 +39,10 @@ OUTSIDE = b"what nobody may see"
 @pytest.fixture
 def chain(tmp_path: Path, redis_url: str, repository: str) -> Iterator[Chain]:
     """A baseline of three parts and a root, and two deltas."""
-    made = Chain(tmp_path, redis_url, repository, INVENTORY__MAX_RECORDS_PER_INSTANCE="2", INVENTORY__LEASE="3s")
+    cutover = {"SOURCE": repository, "TARGET": "other"}
+    given = {"INVENTORY__MAX_RECORDS_PER_INSTANCE": "2", "INVENTORY__LEASE": "3s"}
+    given |= {f"CUTOVER__{name}": value for name, value in cutover.items()} | {"REPOSITORIES__OTHER__TOPICS": "other"}
+    made = Chain(tmp_path, redis_url, repository, **given)
     with closing(made.deployment):
         made.store(1, 2, 3, 4, 5)
         made.produce()
@@ -106,6 +109,7 @@ def test_the_chain_is_listed_newest_first_page_by_page(client: Client, chain: Ch
     assert [one["kind"] for one in everything] == ["delta", "delta", "baseline"]
     assert all(one["reached"] for one in everything)
     assert [len(one["parts"]) for one in everything] == [0, 0, 3]
+    assert [(one["slice_from"], one["cut"]) for one in everything] == [(2, 3), (1, 2), (0, 1)]
     assert listed(client, at, limit=1) == listed(client, at, limit=2) == everything
     head = head_of(chain).to_json()
     assert {name: value for name, value in everything[0].items() if name in head} == {
@@ -242,6 +246,23 @@ def test_a_sound_chain_is_verified_without_findings(client: Client, chain: Chain
     assert client.get(f"{at}/verifications/{found['id']}/findings").json() == {"items": [], "next": None}
 
 
+def test_what_was_verified_is_known_to_the_gate(client: Client, chain: Chain, at: str) -> None:
+    repository = chain.deployment.opened.repository
+    uid = head_of(chain).sop_instance_uid
+    assert repository.verified() is None
+    verified(client, at, uid)
+    sound = repository.verified()
+    assert sound is not None
+    assert (sound.sop_instance_uid, sound.findings) == (uid, 0)
+    chain.deployment.path(head_of(chain)).with_name(
+        f"{listed(client, at, kind='baseline')[0]['parts'][0]}.dcm"
+    ).unlink()
+    errors = verified(client, at, uid)["errors"]
+    faulty = repository.verified()
+    assert faulty is not None
+    assert faulty.findings == errors > 0
+
+
 def test_findings_come_in_pages_and_tell_nothing_of_where_the_folder_is(client: Client, chain: Chain, at: str) -> None:
     baseline = listed(client, at, kind="baseline")[0]
     for uid in baseline["parts"]:
@@ -375,6 +396,13 @@ def guarded(chain: Chain, tmp_path: Path) -> tuple[FastAPI, dict[Role, str]]:
     return create_app(site_of(chain.deployment), Tokens(tmp_path / "tokens")), tokens
 
 
+BODIES: Final[dict[str, dict[str, Any]]] = {
+    "/api/v1/cutover/exceptions/search": {"json": {}},
+    "/api/v1/cutover/acknowledgements": {"json": {"study_instance_uid": "1.2.1", "note": "known"}},
+    "/api/v1/cutover/acknowledgements/withdraw": {"json": {"study_instance_uid": "1.2.1"}},
+}
+
+
 def test_every_endpoint_answers_whoever_has_the_role_and_nobody_else(
     guarded: tuple[FastAPI, dict[Role, str]], chain: Chain, at: str
 ) -> None:
@@ -387,8 +415,10 @@ def test_every_endpoint_answers_whoever_has_the_role_and_nobody_else(
         url = one.url(name=chain.deployment.name, uid=uid, id=job, number=str(number))
         assert Client(app).request(one.method, url).status_code == 401
         assert Client(app, new_token()).request(one.method, url).status_code == 401
-        assert read.request(one.method, url).status_code == (403 if one.acts else 200)
-        assert operate.request(one.method, url).status_code == (202 if one.acts else 200)
+        given = BODIES.get(one.path, {})
+        assert read.request(one.method, url, **given).status_code == (403 if one.acts else 200)
+        done = 204 if one.path in BODIES else 202
+        assert operate.request(one.method, url, **given).status_code == (done if one.acts else 200)
 
 
 # --- on a port -------------------------------------------------------------------------------------------------
@@ -502,3 +532,61 @@ def test_listening_beyond_this_machine_without_tls_is_warned_of(
     ):
         assert httpx.get(url.replace("0.0.0.0", "127.0.0.1") + "/healthz").status_code == 401  # noqa: S104
     assert "tokens and patient data can be read on the way" in caplog.text
+
+
+# --- cutover -----------------------------------------------------------------------------------------------------
+
+
+def test_the_figures_of_a_cutover_are_those_of_the_command(client: Client) -> None:
+    found = client.get("/api/v1/cutover").json()
+    assert (found["places"]["missing"], found["open"], found["gate"]["met"]) == (5, 5, False)
+    assert found["forecast"]["outlook"] == "unknown"
+    [row] = client.get("/api/v1/cutover/history").json()["rows"]
+    assert (row["open"], row["arrived"], row["settled"]) == (5, 5, 0)
+    assert client.get("/api/v1/cutover/history", params={"step": "hour", "end": 0}).json()["rows"] == []
+
+
+def test_open_studies_are_searched_paged_acknowledged_and_taken_back(client: Client) -> None:
+    at = "/api/v1/cutover/exceptions/search"
+    found: list[str] = []
+    cursor = None
+    while True:
+        page = client.post(at, json={"limit": 2} | ({"cursor": cursor} if cursor else {})).json()
+        found += [one["study_instance_uid"] for one in page["items"]]
+        if (cursor := page["next"]) is None:
+            break
+    assert sorted(found) == [f"1.2.{number}" for number in range(1, 6)]
+    [one] = client.post(at, json={"study_instance_uid": "1.2.3"}).json()["items"]
+    assert (one["place"], one["reasons"], one["target"]) == ("missing", ["not at the target"], None)
+    acknowledge = client.post("/api/v1/cutover/acknowledgements", json={"study_instance_uid": "1.2.3", "note": "lost"})
+    assert acknowledge.status_code == 204
+    [one] = client.post(at, json={"acknowledged": True}).json()["items"]
+    assert (one["study_instance_uid"], one["acknowledged"]["note"], one["acknowledged"]["name"]) == (
+        "1.2.3",
+        "lost",
+        "local",
+    )
+    withdrawn = client.post("/api/v1/cutover/acknowledgements/withdraw", json={"study_instance_uid": "1.2.3"})
+    assert withdrawn.status_code == 204
+    assert client.post(at, json={"acknowledged": True}).json()["items"] == []
+    for wanted, count in (({"places": ["extra"]}, 0), ({"year": "none"}, 5), ({"older_than": 3600}, 0)):
+        assert len(client.post(at, json=wanted).json()["items"]) == count
+    nothing = client.post("/api/v1/cutover/acknowledgements", json={"study_instance_uid": "1.9", "note": "?"})
+    assert nothing.status_code == 409
+
+
+def test_the_report_is_served_as_a_page_and_as_json_with_the_same_numbers(client: Client) -> None:
+    page = client.get("/api/v1/cutover/report")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "attachment" in page.headers["content-disposition"]
+    assert page.text.startswith("<!DOCTYPE html>")
+    found = client.get("/api/v1/cutover/report", params={"format": "json"}).json()
+    assert found["listed"] == len(found["exceptions"]) == client.get("/api/v1/cutover").json()["open"] == 5
+    assert client.get("/api/v1/cutover/report", params={"format": "pdf"}).status_code == 422
+
+
+def test_without_a_cutover_its_endpoints_say_so(tmp_path: Path, redis_url: str, repository: str) -> None:
+    with closing(Deployment(tmp_path, redis_url, repository)) as deployment:
+        client = Client(create_app(site_of(deployment), None))
+        assert client.get("/api/v1/cutover").json() == {"detail": "no cutover is configured"}
+        assert client.get("/api/v1/me").json() == {"name": "", "role": "operate", "tokens": False}

@@ -23,8 +23,8 @@ from stocktake.cli import COMMANDS
 from stocktake.exits import Exit
 from stocktake.setting_table import REPOSITORY_SETTINGS, SETTINGS, SINK_SETTINGS, Setting
 from stocktake.settings import load
+from tests.http_site import endpoints
 from tests.planted_faults import FAULTS
-from tests.web import endpoints
 from writers.manifest import Manifest, Member
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -213,11 +213,10 @@ def test_the_example_events_show_every_action_at_every_level() -> None:
 def test_the_document_of_the_http_service_lists_every_endpoint() -> None:
     text = (ROOT / "docs" / "http.md").read_text(encoding="utf-8")
     listed = [cells[0].strip("`") for cells in rows(text) if re.match(r"`(GET|POST|PUT|DELETE) ", cells[0])]
-    parts_of_the_page = {"/page.css", "/page.js", "/favicon.svg"}
     expected = {
         f"{one.method} " + re.sub(r"\{(\w+)\}", lambda match: match[1].upper(), one.path)
         for one in endpoints()
-        if one.path not in parts_of_the_page
+        if not one.of_page
     }
     assert set(listed) == expected
     assert len(listed) == len(expected)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from base64 import b64encode
 from pathlib import Path
 from threading import Event as Flag
@@ -13,13 +14,13 @@ from fastapi import APIRouter, FastAPI, Request
 
 from state.errors import StateMismatch, StateUnreachable
 from stocktake.web.app import ROUTERS, create_app
-from stocktake.web.envelope import HEADERS
+from stocktake.web.envelope import CACHING, HEADERS
 from stocktake.web.gate import MOST_BODY
 from stocktake.web.paging import Paging, cursor
 from stocktake.web.site import OPERATES, READS, Site
 from stocktake.web.tokens import Role, Tokens
 from stocktake.web.verifications import Verifications
-from tests.web import Client, Endpoint, documented, endpoints, raw_request, write_tokens
+from tests.http_site import Client, Endpoint, documented, endpoints, raw_request, write_tokens
 from writers.files import FolderUnusable
 
 SECRET = "Doe^Jane"  # noqa: S105 -- what must not be told
@@ -124,6 +125,11 @@ def test_a_browser_may_give_the_token_as_password_to_read_but_not_to_act(
     assert Client(guarded, tokens[Role.OPERATE]).post("/try/act").status_code == 200
 
 
+def test_a_script_of_the_page_asks_for_the_token_itself_and_not_the_browser(guarded: FastAPI) -> None:
+    answer = Client(guarded).get("/api/v1/me", headers={"sec-fetch-dest": "empty"})
+    assert answer.headers.get_list("www-authenticate") == ['Bearer realm="stocktake"']
+
+
 def test_with_tokens_it_answers_under_any_name(guarded: FastAPI, tokens: dict[Role, str]) -> None:
     assert Client(guarded, tokens[Role.READ], host="stocktake.example.org").get("/healthz").status_code == 200
 
@@ -183,7 +189,7 @@ def answers(app: FastAPI) -> list[Any]:
     return [
         client.get("/healthz"),
         client.get("/"),
-        client.get("/page.js"),
+        client.get("/js/main.js"),
         client.get("/nothing"),
         client.get("/api/v1/repositories/x"),
         client.get("/try/fail/bug"),
@@ -199,6 +205,8 @@ def test_every_answer_carries_the_security_headers_and_names_no_server(unguarded
     assert [one.status_code for one in found] == [200, 200, 200, 404, 404, 500, 503, 405, 403, 413]
     for one in found:
         assert {name: one.headers.get(name) for name in HEADERS} == HEADERS
+        page = one.request.url.path in ("/", "/js/main.js") and one.status_code == 200
+        assert one.headers["cache-control"] == ("no-cache" if page else CACHING)
         assert "server" not in one.headers
         if one.status_code >= 400:
             assert list(one.json()) == ["detail"]
@@ -211,11 +219,30 @@ def test_the_page_has_nothing_inline_and_loads_nothing_from_elsewhere(unguarded:
     assert "<style" not in text
     assert "://" not in text
     assert " style=" not in text
-    assert " on" not in text.replace(" once", "").split("<body>")[1].split("<noscript>")[0].lower()
-    for link, kind in (("/page.css", "text/css"), ("/page.js", "text/javascript"), ("/favicon.svg", "image/svg+xml")):
+    assert not re.search(r"\son\w+=", text)
+    for link, kind in (("app.css", "text/css"), ("js/main.js", "text/javascript"), ("icon.svg", "image/svg+xml")):
         assert f'"{link}"' in text
-        assert client.get(link).headers["content-type"].startswith(kind)
-    assert "innerHTML" not in client.get("/page.js").text
+        assert client.get("/" + link).headers["content-type"].startswith(kind)
+    scripts = [one.path for one in endpoints() if one.path.startswith("/js/")]
+    for path in scripts:
+        script = client.get(path).text
+        assert "innerHTML" not in script
+        for imported in re.findall(r'from "\./([\w.]+)"', script):
+            assert f"/js/{imported}" in scripts
+
+
+@pytest.mark.parametrize(
+    "path", ["/index.html", "/vendor/uplot/README.md", "/js/", "/js", "/js/..%2fapp.css", "/static"]
+)
+def test_nothing_but_the_files_of_the_page_is_served(path: str, unguarded: FastAPI) -> None:
+    assert raw_request(unguarded, path, [(b"host", b"localhost")])[0] == 404
+
+
+def test_a_browser_that_has_a_file_of_the_page_is_not_sent_it_again(unguarded: FastAPI) -> None:
+    client = Client(unguarded)
+    whole = client.get("/js/main.js")
+    again = client.get("/js/main.js", headers={"if-none-match": whole.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
 
 
 @pytest.mark.parametrize(("how", "status"), [("state", 503), ("mismatch", 503), ("folder", 503), ("bug", 500)])
@@ -282,9 +309,8 @@ def test_openapi_documents_every_endpoint_its_token_and_its_errors(site: Site) -
     app = create_app(site, None)
     described = Client(app).get("/openapi.json").json()
     assert described == documented(app)
-    hidden = {"/", "/page.css", "/page.js", "/favicon.svg", "/openapi.json"}
     found = {(method.upper(), path) for path, methods in described["paths"].items() for method in methods}
-    wanted = {(one.method, one.path) for one in endpoints() if one.path not in hidden}
+    wanted = {(one.method, one.path) for one in endpoints() if one.described}
     assert found == wanted
     for method, path in wanted:
         operation = described["paths"][path][method.lower()]

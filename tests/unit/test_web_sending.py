@@ -11,7 +11,7 @@ from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope, Send
 
 from stocktake.web.sending import answer_file
-from tests.web import Client
+from tests.http_site import Client
 
 CONTENT = bytes(range(256)) * 3000  # several blocks
 

@@ -22,7 +22,7 @@ from stocktake.web.shelf import UID, Place, Shelf
 from stocktake.web.site import API, OPERATES, READS, TheRepository, TheShelf, TheSite
 from stocktake.web.verifications import Busy, Verification
 from stocktake.wiring import OpenRepository
-from writers.checks.finding import Finding
+from writers.checks.finding import Finding, Severity
 from writers.files import FolderUnusable
 from writers.manifest import Manifest
 from writers.verify import verify
@@ -42,16 +42,23 @@ class InventoryQuery(Paging):
 
 
 class InventorySummary(BaseModel):
-    """An inventory in the list. ``reached``: the head stands on it, so its records still count."""
+    """An inventory in the list, with the fields of its manifest. ``reached``: the head stands on it, so its records
+    still count."""
 
     sop_instance_uid: str
     sequence: int
     kind: str
     tier: int | None
     status: str
+    cut: int
+    slice_from: int
     watermark: str
+    scope_begin: str | None
+    scope_end: str
     own_records: int
     total_records: int
+    counts: dict[str, int]
+    file: str
     bytes: int
     sha256: str
     parts: list[str]
@@ -146,13 +153,14 @@ TheVerificationId = Annotated[str, InPath(pattern=r"^[0-9a-f]{32}$", description
 def start_verification(found: ThePublished, one: TheRepository, shelf: TheShelf, site: TheSite) -> Verification:
     """Begin to verify an inventory and all that it incorporates, as `stocktake verify` does.
 
-    It runs in the background of the process that was asked, one at a time; 409 while another one runs.
+    What it finds counts for the gate of a cutover. It runs in the background of the process that was asked, one at a
+    time; 409 while another one runs.
     """
     path = shelf.path(found)
     if path is None:
         raise HTTPException(404, "its file is not there")
     try:
-        return site.verifications.start(one.policy.name, found.sop_instance_uid, _check(path, shelf, one))
+        return site.verifications.start(one.policy.name, found.sop_instance_uid, _check(path, found, shelf, one))
     except Busy:
         raise HTTPException(409, "another verification is running; ask again when it is done") from None
 
@@ -197,12 +205,17 @@ def _summary(manifest: Manifest, reached: set[str]) -> InventorySummary:
     )
 
 
-def _check(path: Path, shelf: Shelf, one: OpenRepository) -> Callable[[Callable[[], None]], Iterator[Finding]]:
+def _check(
+    path: Path, manifest: Manifest, shelf: Shelf, one: OpenRepository
+) -> Callable[[Callable[[], None]], Iterator[Finding]]:
     def check(step: Callable[[], None]) -> Iterator[Finding]:
         # Where the folder stands on this machine is not everybody's business.
         here = f"{shelf.folder}/"
+        errors = 0
         for found in verify(path, (shelf.folder,), ZoneInfo(one.policy.timezone), step):
+            errors += found.severity is Severity.ERROR
             text = found.text.replace(here, "").replace(str(shelf.folder), "the folder")
             yield replace(found, file=found.file.removeprefix(here), text=text)
+        one.repository.set_verified(manifest.sop_instance_uid, errors, one.connection.now())
 
     return check

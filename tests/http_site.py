@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
 from threading import Event as Flag
@@ -18,12 +19,13 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from stocktake.broker_ends import EndsWatch
+from stocktake.cutover import Watch, look_with_heads, open_cutover
 from stocktake.embedded import free_ports, wait_until
 from stocktake.settings import Settings
 from stocktake.standing import standing
 from stocktake.web.app import ROUTERS
 from stocktake.web.server import serve
-from stocktake.web.site import Site
+from stocktake.web.site import CutoverSite, Site
 from stocktake.web.tokens import Role, line_for, new_token
 from stocktake.web.verifications import Verifications
 from tests.harness import Deployment
@@ -91,11 +93,23 @@ def site_of(deployment: Deployment) -> Site:
         lambda one: standing(settings, one, None),
         settings.inventory.dir,
         Verifications(Flag()),
+        cutover_of(deployment),
     )
 
 
+def cutover_of(deployment: Deployment) -> CutoverSite | None:
+    """The cutover of its settings, with one look at it; both sides are closed with the deployment."""
+    if deployment.settings.cutover is None:
+        return None
+    opened = open_cutover(deployment.settings)
+    deployment.also_open.extend(opened.sides)
+    watch = Watch(deployment.settings, opened)
+    watch.look()
+    return CutoverSite(opened, watch, partial(look_with_heads, deployment.settings, opened))
+
+
 # Paths whose POST only looks for something: what is looked for may be an identifier, and must not be in an address.
-SEARCHES: Final[tuple[str, ...]] = ()
+SEARCHES: Final = ("/api/v1/cutover/exceptions/search",)
 
 
 @dataclass(frozen=True)
@@ -104,6 +118,12 @@ class Endpoint:
 
     method: str
     path: str
+    described: bool = True  # in OpenAPI
+
+    @property
+    def of_page(self) -> bool:
+        """Whether it is a file that the page is made of, and not the page itself."""
+        return not self.described and self.path not in ("/", "/openapi.json")
 
     @property
     def acts(self) -> bool:
@@ -116,7 +136,7 @@ class Endpoint:
 def endpoints() -> list[Endpoint]:
     """All that there are, from the routers that the application is made of."""
     return [
-        Endpoint(method, route.path)
+        Endpoint(method, route.path, route.include_in_schema)
         for router in ROUTERS
         for route in router.routes
         if isinstance(route, APIRoute)
