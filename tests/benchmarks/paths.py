@@ -81,10 +81,10 @@ def poll(servers: Servers, topic: str, count: int, *, decode: bool = False) -> M
         return watch.stop(done)
 
 
-def apply(servers: Servers, topic: str, count: int, studies: int) -> Measured:
+def apply(servers: Servers, topic: str, count: int, studies: int, repository: str = "bench") -> Measured:
     """The program's own consumer, from an empty state to all applied; ``studies`` are what the state then holds."""
     prepare_memory()
-    settings = servers.following("bench", topic)
+    settings = servers.following(repository, topic)
     watch = servers.stopwatch()
     stop = Flag()
     found: list[Measured] = []

@@ -16,6 +16,8 @@ from typing import Final
 from stocktake.settings import Settings, load
 from tests.benchmarks import report
 from tests.benchmarks.comparison import REPETITIONS, Comparison
+from tests.benchmarks.cutover import POLICY, measure_cutover
+from tests.benchmarks.figures_page import measure_page
 from tests.benchmarks.growth import grow_series, grow_studies, sizes
 from tests.benchmarks.measuring import in_own_process
 from tests.benchmarks.servers import own_redis, process_id
@@ -23,7 +25,7 @@ from tests.benchmarks.writing import measure as measure_inventories
 from tests.servers.kafka_broker import run_kafka
 
 _OUTPUT: Final = Path("build/bench.json")
-_PARTS: Final = {"events", "growth", "inventories"}
+_PARTS: Final = {"cutover", "events", "growth", "inventories"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,11 @@ def main(words: Sequence[str]) -> None:
         written = measure_inventories(settings, size.written, size.with_instances, size.memory)
         print(report.listing(written))
         found |= written
+    if "cutover" in parts:
+        compared = measure_cutover(settings, size.events)
+        compared |= measure_page(settings, POLICY, size.studies)
+        print(report.listing(compared))
+        found |= compared
     report.write(found, _OUTPUT)
     print(f"written to {_OUTPUT}")
 
