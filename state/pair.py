@@ -182,21 +182,20 @@ class Pair:
         return list(found.values())
 
     def _studies(self, listed: Sequence[tuple[str, int | None]]) -> Iterator[Compared]:
-        """Studies with the moment that the set of their place has them by, if that is known."""
+        """Studies, each with the moment that the set of its place has it by; None: that is looked up, for all."""
+        sets = LISTED_PLACES if any(since is None for _, since in listed) else ""
         commands = []
         for uid, _ in listed:
             keys = self._keys[shard_of(uid, self._shards)]
-            places = [("ZSCORE", keys.place(place), uid) for place in LISTED_PLACES]
+            places = [("ZSCORE", keys.place(place), uid) for place in sets]
             commands += [("HGET", keys.compared, uid), ("HGET", keys.acknowledged, uid), *places]
         replies = self._connection.send(commands)
-        for (uid, since), (text, acknowledged, *moments) in zip(
-            listed, batches(replies, 2 + len(LISTED_PLACES)), strict=True
-        ):
+        for (uid, since), (text, acknowledged, *moments) in zip(listed, batches(replies, 2 + len(sets)), strict=True):
             if text is None:
                 continue
             place, source, target = text.decode().split("\n")
-            if since is None and place[0] in LISTED_PLACES:
-                moment = moments[LISTED_PLACES.index(place[0])]
+            if since is None and place[0] in sets:
+                moment = moments[sets.index(place[0])]
                 since = None if moment is None else int(moment)
             seen = None if acknowledged is None else Acknowledgement(**orjson.loads(acknowledged))
             yield Compared(uid, Place(place[0]), since, Summary.parse(source), Summary.parse(target), seen)

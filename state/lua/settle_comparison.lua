@@ -4,7 +4,7 @@
 -- ARGV  1 Study Instance UID   2 rev that was compared
 -- Reply 1, or 0 if it is still owed: whatever was written meanwhile may have been overtaken
 
-if redis.call("HGET", KEYS[2], "rev") == ARGV[2] then
+if (redis.call("HGET", KEYS[2], "rev") or "") == ARGV[2] then
   redis.call("SREM", KEYS[1], ARGV[1])
   return 1
 end
