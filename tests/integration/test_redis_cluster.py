@@ -24,7 +24,7 @@ from state.studies import Studies
 from state.times import MICROSECONDS, to_iso
 from stocktake.settings import load
 from stocktake.sinks import deliveries
-from tests.cutover.world import World
+from tests.cutover.world import BOTH_MAPPED, World
 from tests.harness import Deployment, wait_for
 from tests.integration.test_guarantee import Stream
 from tests.mix import EVERYTHING
@@ -91,6 +91,9 @@ def compare(world: World, seed: int) -> None:
         world.migrate(seed, 20)
         world.change_rules(1)
         world.keep_history()
+        world.check()
+        world.change_rules(BOTH_MAPPED)
+        world.migrate(seed + 1, 20)
         world.check()
 
 
