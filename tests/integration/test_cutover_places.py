@@ -50,7 +50,7 @@ def test_a_place_found_in_python_is_the_one_that_the_script_finds(redis_url: str
         connection.send([("HSET", study, "rev", "1")])
         assert connection.call([ScriptCall("compare", [*keys, study], [side, uid, "1", summary])]) == [1]
 
-    @settings(max_examples=400, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=600, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(summaries(SOURCE) | st.just(""), summaries(TARGET) | st.just(""), st.booleans())
     def check(source: str, target: str, source_first: bool) -> None:
         if not source and not target:
