@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from textwrap import wrap
-from typing import Final
 from zoneinfo import ZoneInfo
 
 from monitor.cutover import Cutover
@@ -15,29 +13,27 @@ from monitor.gate import Condition
 from monitor.words import PLACES, duration
 from state.comparison import OPEN, Place
 from state.times import to_datetime
-
-_WIDTH: Final = 80
-_LABEL: Final = 13  # columns
+from stocktake.labelled import labelled
 
 
 def cutover_lines(cutover: Cutover, zone: ZoneInfo) -> Iterator[str]:
     """The lines, times in ``zone``."""
     figures, gate = cutover.figures, cutover.gate
     rules = figures.policy.rules
-    yield from _labelled("cutover", f"{rules.source} to {rules.target}")
-    yield from _labelled("gate", "MET: every condition" if gate.met else "not met")
+    yield from labelled("cutover", f"{rules.source} to {rules.target}")
+    yield from labelled("gate", "MET: every condition" if gate.met else "not met")
     for condition in gate.conditions:
         yield from _condition(condition)
-    yield from _labelled("open", f"{figures.standing.open:,} studies")
+    yield from labelled("open", f"{figures.standing.open:,} studies")
     for place in OPEN:
         if figures.standing.places[place]:
-            yield from _labelled("", _count(figures, place))
+            yield from labelled("", _count(figures, place))
     for number, place in enumerate(place for place in PLACES if place not in OPEN):
-        yield from _labelled("" if number else "others", _count(figures, place))
+        yield from labelled("" if number else "others", _count(figures, place))
     exceptions = f"{figures.exceptions:,} open for longer than {duration(figures.policy.grace)}"
-    yield from _labelled("exceptions", f"{exceptions}; {figures.unseen:,} not acknowledged")
-    yield from _labelled("forecast", forecast_text(figures, zone))
-    yield from _labelled("lag", _lag(figures))
+    yield from labelled("exceptions", f"{exceptions}; {figures.unseen:,} not acknowledged")
+    yield from labelled("forecast", forecast_text(figures, zone))
+    yield from labelled("lag", _lag(figures))
 
 
 def forecast_text(figures: Figures, zone: ZoneInfo) -> str:
@@ -61,7 +57,7 @@ def forecast_text(figures: Figures, zone: ZoneInfo) -> str:
 def _condition(condition: Condition) -> Iterator[str]:
     mark = "met " if condition.met else "NOT "
     text = f"{condition.name.replace('_', ' ')}: {condition.figure}"
-    yield from _labelled("", mark + text + ("" if condition.met else f" (wanted: {condition.wanted})"))
+    yield from labelled("", mark + text + ("" if condition.met else f" (wanted: {condition.wanted})"))
 
 
 def _count(figures: Figures, place: Place) -> str:
@@ -76,10 +72,3 @@ def _lag(figures: Figures) -> str:
         text = f"half within {duration(lags.p50)}, 95 % {duration(lags.p95)}, 99 % {duration(lags.p99)}"
     oldest = figures.oldest_seconds
     return text if oldest is None else f"{text}; the oldest is open for {duration(oldest)}"
-
-
-def _labelled(label: str, text: str) -> Iterator[str]:
-    """A label and its text, which goes on below itself where it is long."""
-    lines = wrap(text, _WIDTH - _LABEL, break_long_words=False, break_on_hyphens=False, drop_whitespace=False) or [""]
-    for number, line in enumerate(lines):
-        yield f"{'' if number else label:<{_LABEL}}{line}".rstrip()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from textwrap import wrap
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -12,26 +11,25 @@ from monitor.partitions import Hold, PartitionStatus
 from monitor.sinks import SinkStatus
 from monitor.status import Status
 from monitor.words import duration
+from stocktake.labelled import labelled
 
-_WIDTH: Final = 80
-_LABEL: Final = 13  # columns
 _MOST: Final = 8  # partitions named one by one
 
 
 def status_lines(found: Status, lag_unknown: str | None, zone: ZoneInfo) -> Iterator[str]:
     """The lines, times in ``zone``; ``lag_unknown`` is why the broker told nothing, None if it did."""
-    yield from _labelled("repository", found.repository)
+    yield from labelled("repository", found.repository)
     if found.stopped is not None:
-        yield from _labelled("STOPPED", found.stopped)
-    yield from _labelled("studies", f"{found.studies:,}")
-    yield from _labelled("backlog", _backlog(found))
+        yield from labelled("STOPPED", found.stopped)
+    yield from labelled("studies", f"{found.studies:,}")
+    yield from labelled("backlog", _backlog(found))
     yield from _lag(found, lag_unknown)
     yield from _watermark(found, zone)
     yield from _head(found.head, found.head_age, zone)
     for sink in found.sinks:
         yield from _sink(sink, zone)
     for number, (name, count) in enumerate(found.counters.items()):
-        yield from _labelled("" if number else "counters", f"{name:<24} {count:>15,}")
+        yield from labelled("" if number else "counters", f"{name:<24} {count:>15,}")
 
 
 def _backlog(found: Status) -> str:
@@ -41,14 +39,14 @@ def _backlog(found: Status) -> str:
 
 def _lag(found: Status, lag_unknown: str | None) -> Iterator[str]:
     if found.lag is None:
-        yield from _labelled("lag", f"not known: {lag_unknown}")
+        yield from labelled("lag", f"not known: {lag_unknown}")
         return
-    yield from _labelled("lag", f"{found.lag:,} messages in {len(found.partitions)} partitions")
+    yield from labelled("lag", f"{found.lag:,} messages in {len(found.partitions)} partitions")
     behind = sorted((one for one in found.partitions if one.lag), key=lambda one: -(one.lag or 0))
     for one in behind[:_MOST]:
-        yield from _labelled("", _partition(one))
+        yield from labelled("", _partition(one))
     if len(behind) > _MOST:
-        yield from _labelled("", f"and {len(behind) - _MOST:,} partitions more")
+        yield from labelled("", f"and {len(behind) - _MOST:,} partitions more")
 
 
 def _partition(one: PartitionStatus) -> str:
@@ -58,13 +56,13 @@ def _partition(one: PartitionStatus) -> str:
 
 def _watermark(found: Status, zone: ZoneInfo) -> Iterator[str]:
     if found.watermark is None or found.watermark_age is None:
-        yield from _labelled("watermark", "none; no inventory can be written")
+        yield from labelled("watermark", "none; no inventory can be written")
     else:
-        yield from _labelled("watermark", f"{_moment(found.watermark, zone)}, {duration(found.watermark_age)} ago")
+        yield from labelled("watermark", f"{_moment(found.watermark, zone)}, {duration(found.watermark_age)} ago")
     for hold in found.held_back_by[:_MOST]:
-        yield from _labelled("held back", _hold(hold, zone))
+        yield from labelled("held back", _hold(hold, zone))
     if len(found.held_back_by) > _MOST:
-        yield from _labelled("", f"and by {len(found.held_back_by) - _MOST:,} partitions more")
+        yield from labelled("", f"and by {len(found.held_back_by) - _MOST:,} partitions more")
 
 
 def _hold(hold: Hold, zone: ZoneInfo) -> str:
@@ -76,28 +74,21 @@ def _hold(hold: Hold, zone: ZoneInfo) -> str:
 
 def _head(head: dict[str, Any] | None, age: float | None, zone: ZoneInfo) -> Iterator[str]:
     if head is None or age is None:
-        yield from _labelled("head", "none yet")
+        yield from labelled("head", "none yet")
         return
-    yield from _labelled("head", f"{head['kind']}, sequence {head['sequence']:,}, {head['status']}")
-    yield from _labelled("", f"of {_moment(head['watermark'], zone)}, {duration(age)} ago")
-    yield from _labelled("", f"{head['own_records']:,} own records, {head['total_records']:,} with the tree")
-    yield from _labelled("", head["sop_instance_uid"])
-    yield from _labelled("", f"in {head['file'].rpartition('/')[0]}")
+    yield from labelled("head", f"{head['kind']}, sequence {head['sequence']:,}, {head['status']}")
+    yield from labelled("", f"of {_moment(head['watermark'], zone)}, {duration(age)} ago")
+    yield from labelled("", f"{head['own_records']:,} own records, {head['total_records']:,} with the tree")
+    yield from labelled("", head["sop_instance_uid"])
+    yield from labelled("", f"in {head['file'].rpartition('/')[0]}")
 
 
 def _sink(sink: SinkStatus, zone: ZoneInfo) -> Iterator[str]:
     behind = f"{sink.behind:,} inventories behind" if sink.behind else "has all"
-    yield from _labelled("sink", f"{sink.name}: {behind}; got {sink.inventories:,} in {sink.files:,} files")
+    yield from labelled("sink", f"{sink.name}: {behind}; got {sink.inventories:,} in {sink.files:,} files")
     if sink.trouble is not None and sink.trouble_since is not None and sink.trouble_age is not None:
         since = f"{_moment(sink.trouble_since, zone)}, {duration(sink.trouble_age)}"
-        yield from _labelled("", f"{sink.trouble}; since {since}")
-
-
-def _labelled(label: str, text: str) -> Iterator[str]:
-    """A label and its text, which goes on below itself where it is long; a name is never broken."""
-    lines = wrap(text, _WIDTH - _LABEL, break_long_words=False, break_on_hyphens=False) or [""]
-    for number, line in enumerate(lines):
-        yield f"{'' if number else label:<{_LABEL}}{line}".rstrip()
+        yield from labelled("", f"{sink.trouble}; since {since}")
 
 
 def _moment(iso: str, zone: ZoneInfo) -> str:

@@ -4,8 +4,8 @@
 -- Of each study of a pair one field of ``compared`` holds its place, the source's summary and the target's, a line each.
 -- A summary (state/comparison.py) is three words with tabs between: the place that the study has while the other side
 -- does not know it, with its group and day, such as M|CT,2026@20260921; what is compared: 8 digits of the rules, 1 if it
--- is live, 1 if it is in scope, then |CONTENT|ATTRIBUTES; and the number of its instances, with the rev after it where the pair knows the
--- study by another UID, so that no two of its summaries are alike.
+-- is live, 1 if it is in scope, then |CONTENT|ATTRIBUTES; and the number of its instances, with the rev after it where
+-- the pair knows the study by another UID, so that no two of its summaries are alike.
 --
 -- Places: S in sync, M missing, I incomplete, D different, X extra, R removed at the source only, B removed on both (or
 -- nothing was to be migrated), O out of scope, Q to be compared anew, since the two sides were told by other rules, and q
