@@ -13,23 +13,24 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter_ns
-from typing import Final, TypeAlias
+from types import MappingProxyType
+from typing import Final
 
 from msgspec import Struct
 
 from consumers.counts import CountName, Counts
-from consumers.events import Action, Event, PatientEvent, Told
+from consumers.events import Action, Event, Heartbeat, PatientEvent, Told
 from consumers.merge import Placed, merge, parts_wanted
+from consumers.owing import Mixed, Owing, Pending, ShardEvents
 from state.anchors import Anchors
 from state.attributes import ISSUER_OF_PATIENT_ID, PATIENT_ID
 from state.connection import Meanwhile
+from state.debts import DebtMove
 from state.errors import OffsetConflict, ShardMoved
 from state.patient_news import News, Patient
 from state.patients import Patients
 from state.record import StudyRecord
 from state.studies import OffsetMove, PartsWanted, Studies, batches
-
-ShardEvents: TypeAlias = "dict[str, list[Placed]]"  # by Study Instance UID; none for a study that news concerns
 
 _PAGE: Final = 2000  # studies
 _BACKFILL: Final = 500  # studies of a batch; fewer tell nothing of what comes next
@@ -107,9 +108,10 @@ class _Wanted(Mapping[str, PartsWanted]):
 class Applier:
     """Applies messages of the partitions that were assigned to it. Not for several threads at once."""
 
-    def __init__(self, studies: Studies, patients: Patients, counts: Counts) -> None:
+    def __init__(self, studies: Studies, patients: Patients, owing: Owing, counts: Counts) -> None:
         self._studies = studies
         self._patients = patients
+        self._owing = owing
         self._counts = counts
         self._applied: dict[str, list[int]] = {}  # partition -> last offset applied, by shard
         self._anchors = Anchors()
@@ -146,10 +148,10 @@ class Applier:
         self._told_at = _ToldAt(batch)
         pending, concerned = self._by_shard(batch)
         # Studies without events of their own, some at a time: a patient may have very many. No offset moves with them.
-        for uids in batches(concerned.studies.difference(*pending.values()), _PAGE):
-            others: dict[int, ShardEvents] = {}
+        for uids in batches(concerned.studies.difference(*pending.by_shard.values()), _PAGE):
+            others = Pending()
             for uid in uids:
-                others.setdefault(self._studies.shard_of(uid), {})[uid] = []
+                others.by_shard.setdefault(self._studies.shard_of(uid), {})[uid] = []
             self._apply_all(others, {}, concerned)
         self._apply_all(pending, last, concerned, meanwhile)
         self._counts["batches"] += 1
@@ -177,41 +179,49 @@ class Applier:
                 if found != applied[shard]:
                     raise OffsetConflict(partition, shard, applied[shard], found)
 
-    def _by_shard(self, batch: Sequence[Decoded]) -> tuple[dict[int, ShardEvents], _Concerned]:
-        """Events grouped by shard and study in their order, without those that their shard already covers.
+    def _by_shard(self, batch: Sequence[Decoded]) -> tuple[Pending, _Concerned]:
+        """What is told grouped by shard and study in its order, without what its shard already covers.
 
         Also the studies that have to be worked out anew for their patient, with events or without.
         """
-        pending: dict[int, ShardEvents] = {}
+        pending = Pending()
         stores, others = 0, dict.fromkeys(Action, 0)  # most are stores, and to look an enumeration's member up is slow
         of_patients: list[PatientEvent] = []
         named_again: set[str] = set()
-        groups: dict[str, tuple[int, list[Placed]]] = {}
+        groups: dict[str, tuple[int, list[Mixed]]] = {}
         shard_of = self._studies.shard_of
         everywhere = {partition: min(applied) for partition, applied in self._applied.items()}
         for record in batch:
             partition, offset = record.partition, record.offset
             applied = self._applied[partition]
             for told in record.told:
-                if isinstance(told, PatientEvent):
+                if isinstance(told, Event):
+                    uid, owing = told.study_instance_uid, told.lacking or told.answers != ""
+                elif isinstance(told, PatientEvent):
                     if offset > everywhere[partition]:
                         of_patients.append(told)
                     continue
-                uid = told.study_instance_uid
+                elif isinstance(told, Heartbeat):
+                    continue
+                else:
+                    uid, owing = told.owed, True
                 group = groups.get(uid)
                 if group is None:
                     group = groups[uid] = (shard_of(uid), [])
                 if offset > applied[group[0]]:
-                    if told.action is Action.STORE:
-                        stores += 1
-                    else:
-                        others[told.action] += 1
+                    if owing:
+                        pending.owing = True
+                    if isinstance(told, Event) and not told.answers:
+                        if told.action is Action.STORE:
+                            stores += 1
+                        else:
+                            others[told.action] += 1
                     group[1].append((told, partition, offset))
-                elif offset > everywhere[partition] and _names_patient(told):
+                elif offset > everywhere[partition] and isinstance(told, Event) and _names_patient(told):
                     named_again.add(uid)
-        for uid, (shard, placed) in groups.items():
-            if placed:
-                pending.setdefault(shard, {})[uid] = placed
+        for uid, (shard, mixed) in groups.items():
+            if mixed:
+                pending.by_shard.setdefault(shard, {})[uid] = mixed
         for action, count in (others | {Action.STORE: stores}).items():
             self._counts[_COUNT_OF[action]] += count
         return pending, _Concerned(self._keep(of_patients), named_again)
@@ -233,61 +243,63 @@ class Applier:
         return self._patients.studies({patient for patient, _ in news})
 
     def _apply_all(
-        self,
-        pending: dict[int, ShardEvents],
-        last: dict[str, int],
-        concerned: _Concerned,
-        meanwhile: Meanwhile = None,
+        self, pending: Pending, last: dict[str, int], concerned: _Concerned, meanwhile: Meanwhile = None
     ) -> None:
         """2. Read the touched parts, 3. merge, 4. write; again for the shards where a study was not as it was read.
 
         While an archive's past comes in, every study is new. Then nothing is read: all are taken for new, and writing
         finds out where one is not.
         """
-        studies = sum(map(len, pending.values()))
+        left = pending.by_shard
+        studies = sum(map(len, left.values()))
         many = studies >= _BACKFILL and not concerned.studies
         known, read = 0, not (self._backfill and many)
-        while pending:
-            records = self._read(pending, meanwhile) if read else _as_if_new(pending)
+        while left:
+            decided = self._owing.decide(left, owing=pending.owing)
+            events = decided.events
+            records = self._read(events, meanwhile) if read else _as_if_new(events)
             known += sum(bool(record.in_state.rev) for record in records.values())
-            pending = self._apply_once(pending, records, last, concerned, meanwhile)
-            self._counts["conflicts"] += len(pending) if read else 0
+            conflicting = self._apply_once(events, decided.debts, records, last, concerned, meanwhile)
+            for shard in events.keys() - {*conflicting}:
+                self._counts["answers"] += decided.answers[shard]
+                self._counts["answers_outdated"] += decided.outdated[shard]
+            left = {shard: left[shard] for shard in conflicting}
+            self._counts["conflicts"] += len(left) if read else 0
             read = True
         if studies:
             self._backfill = many and known * _KNOWN_SHARE <= studies
 
-    def _read(self, pending: Mapping[int, ShardEvents], meanwhile: Meanwhile) -> dict[str, StudyRecord]:
-        placed = {uid: some for events in pending.values() for uid, some in events.items()}
+    def _read(self, events: Mapping[int, ShardEvents], meanwhile: Meanwhile) -> dict[str, StudyRecord]:
+        placed = {uid: some for by_uid in events.values() for uid, some in by_uid.items()}
         return self._studies.read_parts(_Wanted(placed), meanwhile)
 
     def _apply_once(
         self,
-        pending: dict[int, ShardEvents],
+        events: Mapping[int, ShardEvents],
+        debts: Mapping[int, Sequence[DebtMove]],
         records: Mapping[str, StudyRecord],
         last: dict[str, int],
         concerned: _Concerned,
         meanwhile: Meanwhile,
-    ) -> dict[int, ShardEvents]:
-        """Steps 3 and 4; what is left of ``pending``: the shards that were not written."""
+    ) -> list[int]:
+        """Steps 3 and 4; the shards that were not written."""
         unknown = {
             shard: sum(
                 merge(records[uid], self._told_at.new_to(records[uid], placed)) for uid, placed in studies.items()
             )
-            for shard, studies in pending.items()
+            for shard, studies in events.items()
         }
         for uid in concerned.by_news & records.keys():
             # Who is about to write one of these may have read the news before it was kept: let it read again.
             records[uid].renewed = True
         self._patients.lay_news(records.values(), self._anchors, concerned.named_again, meanwhile)
         conflicting = self._write(
-            {
-                shard: (self._moves(shard, last), [records[uid] for uid in studies])
-                for shard, studies in pending.items()
-            },
+            {shard: (self._moves(shard, last), [records[uid] for uid in studies]) for shard, studies in events.items()},
             meanwhile,
+            debts,
         )
-        self._counts["updates_unknown"] += sum(unknown[shard] for shard in pending.keys() - {*conflicting})
-        return {shard: pending[shard] for shard in conflicting}
+        self._counts["updates_unknown"] += sum(unknown[shard] for shard in events.keys() - {*conflicting})
+        return conflicting
 
     def _moves(self, shard: int, last: Mapping[str, int]) -> list[OffsetMove]:
         return [
@@ -300,9 +312,10 @@ class Applier:
         self,
         batches: Mapping[int, tuple[Sequence[OffsetMove], Sequence[StudyRecord]]],
         meanwhile: Meanwhile = None,
+        debts: Mapping[int, Sequence[DebtMove]] = MappingProxyType({}),
     ) -> list[int]:
         """Write by shard; returns the shards where another writer came between."""
-        written = self._studies.write(batches, meanwhile)
+        written = self._studies.write(batches, meanwhile, debts)
         self._counts["times_raised"] += written.raised
         self._counts["studies_late"] += written.late
         conflicts = written.conflicts
@@ -317,8 +330,8 @@ class Applier:
         return list(conflicts)
 
 
-def _as_if_new(pending: Mapping[int, ShardEvents]) -> dict[str, StudyRecord]:
-    return {uid: StudyRecord(uid) for events in pending.values() for uid in events}
+def _as_if_new(events: Mapping[int, ShardEvents]) -> dict[str, StudyRecord]:
+    return {uid: StudyRecord(uid) for by_uid in events.values() for uid in by_uid}
 
 
 def _names_patient(event: Event) -> bool:

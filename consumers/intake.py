@@ -13,10 +13,11 @@ from consumers.apply import Decoded
 from consumers.counts import Counts
 from consumers.dead_letters import DeadLetter, DeadLetterWindow
 from consumers.errors import DeadLetterLimit, TopicUnusable
-from consumers.events import BadEvent, Event, Told
+from consumers.events import BadEvent, Event, Heartbeat, Look, PatientEvent, Told
 from consumers.policy import ConsumerPolicy
 from consumers.topics import Topic
 from state.attributes import Level
+from state.debts import is_reference
 
 log = logging.getLogger(__name__)
 
@@ -27,21 +28,28 @@ _STEP: Final = 20  # records: a fraction of a millisecond
 class Format(Protocol):
     """Turns a message into events (the formats are in :mod:`consumers.formats`)."""
 
-    def decode(self, value: bytes, timestamp: int, key: bytes | None = None) -> list[Told]:
-        """The events of a message, whose record has this timestamp (UTC microseconds) and key; raises BadEvent."""
+    def decode(
+        self, value: bytes, timestamp: int, key: bytes | None = None, headers: Sequence[tuple[str, bytes | None]] = ()
+    ) -> list[Told]:
+        """The events of a message, whose record has this timestamp (UTC microseconds), key and headers.
+
+        An empty list if it says nothing that concerns an inventory, which the format counts; raises BadEvent.
+        """
 
 
 @dataclass(slots=True)
 class Taken:
     """What a poll brought: ``batch`` to apply, ``letters`` to set aside.
 
-    ``newest`` is by partition the newest event's time (UTC microseconds). ``over`` is the error to end with once the
-    batch, which stops short of the message that was too many, is applied.
+    ``newest`` is by partition the newest event's time, ``heartbeats`` that of the latest heartbeat (UTC microseconds);
+    what Stocktake itself has written tells nothing of how far the archive has got. ``over`` is the error to end with
+    once the batch, which stops short of the message that was too many, is applied.
     """
 
     batch: list[Decoded] = field(default_factory=list)
     letters: list[DeadLetter] = field(default_factory=list)
     newest: dict[str, int] = field(default_factory=dict)
+    heartbeats: dict[str, int] = field(default_factory=dict)
     over: DeadLetterLimit | None = None
 
 
@@ -105,13 +113,13 @@ class Intake:
             for begin in range(0, len(found), _STEP):
                 if batch:
                     yield True
-                for offset, timestamp, key, value, _ in found[begin : begin + _STEP]:
+                for offset, timestamp, key, value, headers in found[begin : begin + _STEP]:
                     told: list[Told] = []
                     if value is None:
                         self._counts["empty_records"] += 1
                     else:
                         try:
-                            told = decode(value, timestamp * 1000, key)
+                            told = decode(value, timestamp * 1000, key, headers)
                         except BadEvent as error:
                             self._window.add_good(good)
                             good = -1  # this one is counted as bad
@@ -124,8 +132,10 @@ class Intake:
                     good += 1
                     batch.append(Decoded(name, offset, told, timestamp * 1000))
                     for one in told:
-                        if one.time > newest:
+                        if one.time > newest and _is_of_the_archive(one):
                             newest = one.time
+                        elif isinstance(one, Heartbeat):
+                            taken.heartbeats[name] = one.time
                         if compacted:
                             _refuse_all_but_studies(one, partition, offset)
             self._window.add_good(good)
@@ -170,10 +180,19 @@ def in_parts(records: Mapping[TopicPartition, list[Any]]) -> list[dict[TopicPart
     return parts if parts[-1] else parts[:-1]
 
 
+def _is_of_the_archive(told: Told) -> bool:
+    if isinstance(told, Look):
+        return is_reference(told.owed)  # a bridge or crawl names studies
+    return not told.answers if isinstance(told, Event) else isinstance(told, PatientEvent)
+
+
 def _refuse_all_but_studies(told: Told, partition: TopicPartition, offset: int) -> None:
-    if isinstance(told, Event) and told.level is Level.STUDY:
+    if isinstance(told, Heartbeat) or (isinstance(told, Event) and told.level is Level.STUDY):
         return
-    events = "events below study level" if isinstance(told, Event) else "events of patients"
+    if isinstance(told, Event):
+        events = "events below study level"
+    else:
+        events = "events of patients" if isinstance(told, PatientEvent) else "looks at the archive"
     raise TopicUnusable(
         f"topic {partition.topic} has cleanup.policy=compact and carries {events} (partition {partition.partition}, "
         f"offset {offset}): compaction would lose some of them. Set cleanup.policy=delete"

@@ -64,7 +64,11 @@ class Consumer:
         policy: ConsumerPolicy,
         counts: Counts,
         clock: Clock,
+        *,
+        bridged: bool = False,
     ) -> None:
+        """``bridged``: a bridge tells by heartbeats how far it has got."""
+        self._bridged = bridged
         self._source = source
         self._applier = applier
         self._intake = intake
@@ -138,7 +142,8 @@ class Consumer:
         for partition, found in records.items():
             place = self._places[partition]
             place.next = found[-1].offset + 1
-            place.times.applied(taken.newest.get(place.name), found[-1].timestamp * 1000)
+            newest, heartbeat = taken.newest.get(place.name), taken.heartbeats.get(place.name)
+            place.times.applied(newest, found[-1].timestamp * 1000, heartbeat)
         self._counts["dead_letters"] += len(taken.letters)
         if taken.over is not None:
             # What came before is applied and its offsets are moved: going on begins with the message that was too many.
@@ -179,7 +184,7 @@ class Consumer:
 
     def _tell_progress(self, ends: Mapping[Place, int | None], asked: int) -> None:
         found = {
-            place.name: progress(place.times, place.next, end, asked, self._max_out_of_order)
+            place.name: progress(place.times, place.next, end, asked, self._max_out_of_order, bridged=self._bridged)
             for place, end in ends.items()
         }
         self._repository.publish_progress({name: one for name, one in found.items() if one is not None})

@@ -12,6 +12,7 @@ from collections.abc import Sequence, Set
 from typing import TypeAlias
 
 from consumers.events import Action, Entity, Event
+from consumers.rejections import reject, restore
 from state.attributes import SOP_CLASS_UID, Level, patient_tags
 from state.record import InstanceRecord, LifeEnd, SeriesRecord, StudyRecord, Tombstone
 from state.studies import PartsWanted
@@ -24,7 +25,12 @@ Placed: TypeAlias = tuple[Event, str, int]
 def parts_wanted(placed: Sequence[Placed]) -> PartsWanted:
     """Which part of their study these events touch."""
     entities = (entity for event, _, _ in placed for entity in event.entities)
-    uids = {uid for entity in entities if (uid := entity.sop_instance_uid) is not None}
+    uids: set[str] = set()
+    for entity in entities:
+        if entity.sop_instance_uid is not None:
+            uids.add(entity.sop_instance_uid)
+        if entity.rejects is not None:
+            uids.update(uid for _, uid in entity.rejects.instances)
     # A store that follows a removal of the whole makes what the record held be dropped.
     removals = (event.level for event, _, _ in placed if event.action is Action.DELETE)
     return PartsWanted(uids, everything=len(placed) > 1 and any(level is not Level.INSTANCE for level in removals))
@@ -148,7 +154,7 @@ def _store(record: StudyRecord, event: Event, entity: Entity, said: _Said) -> bo
     if entity.study is said.study and level is not Level.STUDY:
         said.time = event.time
     else:
-        said.of_study(entity.study, event.time, replace=level is Level.STUDY)
+        said.of_study(entity.study, event.time, replace=level is Level.STUDY and not event.lacking)
         if level is Level.STUDY:
             return dropped
     series_uid = _series_uid(entity)
@@ -159,7 +165,7 @@ def _store(record: StudyRecord, event: Event, entity: Entity, said: _Said) -> bo
     removed = series.tombstone is not None
     series.tombstone = None
     if level is Level.SERIES:
-        series.attributes = dict(entity.series)
+        series.attributes = series.attributes | entity.series if event.lacking else dict(entity.series)
         said.series = None
         return dropped
     if said.series is not entity.series:
@@ -176,12 +182,20 @@ def _put(record: StudyRecord, time: int, series_uid: str, entity: Entity) -> boo
     """Put a stored instance into its series; whether it is gone from another one."""
     sop_uid = _sop_uid(entity)
     if record.add_instance(sop_uid, InstanceRecord(series_uid, entity.instance)):
+        if entity.rejects is not None:
+            reject(record, time, series_uid, sop_uid, entity.rejects)
         return False
     before = record.instance(sop_uid)
     if before is None:
         raise LookupError(f"instance {sop_uid} is there and is not")
     tombstone = None if _ends(time, before.tombstone) else before.tombstone
-    record.put_instance(sop_uid, InstanceRecord(series_uid, entity.instance, tombstone))
+    # Told without its SOP Class by an archive that says little, and perhaps for the second time: what is known stays.
+    attributes = entity.instance if entity.instance.get(SOP_CLASS_UID) else before.attributes | entity.instance
+    record.put_instance(sop_uid, InstanceRecord(series_uid, attributes, tombstone))
+    if entity.rejects is not None and tombstone is None:
+        if before.tombstone is not None:
+            record.rejected.pop(sop_uid, None)
+        reject(record, time, series_uid, sop_uid, entity.rejects)
     # Read again, earlier events would find it here and not there.
     return before.series_instance_uid != series_uid
 
@@ -220,6 +234,8 @@ def _update(record: StudyRecord, event: Event, entity: Entity) -> bool:
         attributes = attributes | {SOP_CLASS_UID: before.attributes[SOP_CLASS_UID]}
     found = InstanceRecord(series_uid, attributes, before.tombstone if before is not None else None)
     record.put_instance(sop_uid, found)
+    if entity.rejects is not None and found.tombstone is None:
+        reject(record, event.time, series_uid, sop_uid, entity.rejects)
     series.stored = series.stored or found.is_inventoried
     return found.is_inventoried
 
@@ -245,12 +261,16 @@ def _delete(record: StudyRecord, event: Event, entity: Entity, updated: int) -> 
         if not _is_known(event, series.ended):
             series.ended = _life_end(event, updated)
             series.tombstone = Tombstone(series.ended.until, event.reason)
+            for note_uid in [uid for uid, note in record.rejected.items() if note.series_instance_uid == series_uid]:
+                restore(record, note_uid)
         return
     attributes = before.attributes if before is not None else {}
     # A removal alone makes no instance known: its SOP Class is taken from stores and updates.
     given = {tag: value for tag, value in entity.instance.items() if value and tag != SOP_CLASS_UID}
     tombstone = _later(before.tombstone if before is not None else None, Tombstone(event.time, event.reason))
     record.put_instance(_sop_uid(entity), InstanceRecord(series_uid, attributes | given, tombstone))
+    if _sop_uid(entity) in record.rejected:
+        restore(record, _sop_uid(entity))
 
 
 def _touch_series(record: StudyRecord, event: Event, series_uid: str) -> SeriesRecord | None:

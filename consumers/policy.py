@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+FORMATS: Final = ("auto", "native", "cloudevents", "azure", "google", "healthimaging", "orthanc")
 SECURITY_PROTOCOLS: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 SASL_MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 
@@ -59,9 +60,42 @@ class ConsumerPolicy:
 
 @dataclass(frozen=True, slots=True)
 class RepositoryPolicy:
-    """One archive that is followed. ``timezone`` is an IANA name, for its times that carry no offset."""
+    """One archive that is followed. ``timezone`` is an IANA name, for its times that carry no offset.
+
+    ``heartbeats``: a bridge sends them, and the watermark goes no further than the latest.
+    """
 
     name: str
     topics: tuple[str, ...]
     format: str
     timezone: str
+    heartbeats: bool = False
+
+
+ARCHIVE_KINDS: Final = ("dicomweb", "orthanc")
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivePolicy:
+    """Where the archive of the repository ``name`` is asked for what its events do not say. Durations are seconds.
+
+    A study that is owed a look is looked at when nothing has happened to it for ``quiet``. ``absent`` is ``keep`` or
+    ``remove``: what becomes of what the archive does not list.
+    """
+
+    name: str
+    kind: str
+    url: str
+    username: str
+    password: str = field(repr=False)
+    token: str = field(repr=False)
+    tls_ca_file: Path | None
+    tls_cert_file: Path | None
+    tls_key_file: Path | None
+    timeout: float
+    requests_per_second: float
+    connections: int
+    quiet: float
+    retry_interval: float
+    tries: int
+    absent: str

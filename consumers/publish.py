@@ -159,9 +159,16 @@ class Publisher:
             raise _publish_error(policy, topic, error) from error
 
     def send(
-        self, key: bytes, value: bytes, timestamp: int | None = None, headers: Sequence[tuple[str, bytes]] = ()
+        self,
+        key: bytes,
+        value: bytes,
+        timestamp: int | None = None,
+        headers: Sequence[tuple[str, bytes]] = (),
+        partition: int | None = None,
     ) -> None:
         """Send one message; ``timestamp`` in UTC microseconds is the record's, cut to milliseconds.
+
+        Without ``partition`` the key decides which one it is.
 
         Raises:
             EventTooLarge: the message is too large and was not sent.
@@ -171,7 +178,9 @@ class Publisher:
             raise _publish_error(self._policy, self._topic, self._failure)
         milliseconds = None if timestamp is None else timestamp // 1000
         try:
-            future = self._producer.send(self._topic, value, key=key, headers=list(headers), timestamp_ms=milliseconds)
+            future = self._producer.send(
+                self._topic, value, key=key, headers=list(headers), partition=partition, timestamp_ms=milliseconds
+            )
         except MessageSizeTooLargeError as error:
             raise EventTooLarge(f"is too large for a message ({len(value):,} bytes)") from error
         except (KafkaError, ValueError) as error:
@@ -183,6 +192,17 @@ class Publisher:
             self.flush()
         if monotonic() - self._reported >= _PROGRESS_INTERVAL:
             self._report()
+
+    def partitions(self) -> list[int]:
+        """The topic's partitions, as the producer knows them now.
+
+        Raises:
+            PublishError: the broker does not say within ``policy.timeout``, or has no such topic.
+        """
+        try:
+            return sorted(self._producer.partitions_for(self._topic))
+        except KafkaError as error:
+            raise _publish_error(self._policy, self._topic, error) from error
 
     def flush(self) -> None:
         """Wait until the broker has confirmed everything sent so far.

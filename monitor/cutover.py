@@ -68,6 +68,13 @@ def _side(side: OpenSide, now: int) -> Side:
     return Side(
         status=side.status,
         verified=verified.sop_instance_uid if verified is not None and not verified.findings else None,
-        silence=None if newest is None else seconds_since(newest, now),
+        silence=_silence(side.status.heartbeat_age, newest, now),
         begin=None if head is None else head["scope_begin"],
     )
+
+
+def _silence(heartbeat_age: float | None, newest: int | None, now: int) -> float | None:
+    """A bridge that beats says that it is alive however quiet its archive is; without one, only updates tell."""
+    if heartbeat_age is not None:
+        return heartbeat_age
+    return None if newest is None else seconds_since(newest, now)

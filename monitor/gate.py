@@ -31,7 +31,8 @@ class Side:
     """One repository as the gate sees it.
 
     ``verified`` is the SOP Instance UID of the inventory that was last verified without findings, None if none was.
-    ``silence`` is the age of the newest update (seconds), None if there is none. ``begin`` is the beginning of the
+    ``silence`` is the age of the oldest partition's heartbeat where a bridge sends them, else that of the newest update
+    (seconds), None if there is none. ``begin`` is the beginning of the
     head's scope (ISO 8601), None if it is open.
     """
 
@@ -124,10 +125,13 @@ def _head(side: Side) -> Iterator[Condition]:
         yield Condition(f"inventory_{name}", False, "there is none", "a COMPLETE head")
         return
     figure = f"sequence {head['sequence']:,}, {head['status']}"
-    owed = side.status.backlog
+    owed, looks = side.status.backlog, side.status.owed_looks
     if owed:
         figure += f", {owed:,} studies changed since"
-    yield Condition(f"inventory_{name}", head["status"] == _COMPLETE and not owed, figure, "COMPLETE, nothing since")
+    if looks:
+        figure += f", {looks:,} are to be looked up"
+    met = head["status"] == _COMPLETE and not owed and not looks
+    yield Condition(f"inventory_{name}", met, figure, "COMPLETE, nothing since")
     verified = side.verified == head["sop_instance_uid"]
     figure = "without findings" if verified else "the head was not verified, or not without findings"
     yield Condition(f"verified_{name}", verified, figure, "the head verified without findings")

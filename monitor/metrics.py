@@ -103,6 +103,12 @@ METRICS: Final = (
         "stocktake_empty_records_total", "empty_records", "messages", "Records without a value, which are passed over"
     ),
     _counter(
+        "stocktake_messages_skipped_total",
+        "messages_skipped",
+        "messages",
+        "Messages of an archive that say nothing of what it holds, which are passed over",
+    ),
+    _counter(
         "stocktake_messages_lost_total",
         "messages_lost",
         "messages",
@@ -142,6 +148,43 @@ METRICS: Final = (
         "updates_unknown",
         "updates",
         "Updates of instances that no store named",
+    ),
+    _counters(
+        "stocktake_answers_total",
+        "outcome",
+        {"applied": "answers", "outdated": "answers_outdated"},
+        "events",
+        "Events that answer a look at the archive: applied, or passed over because something newer had happened",
+    ),
+    _counters(
+        "stocktake_looks_total",
+        "outcome",
+        {
+            "found": "looks_found",
+            "absent": "looks_absent",
+            "failed": "looks_failed",
+            "given_up": "looks_given_up",
+        },
+        "looks",
+        "Looks at the archive: what was owed was found, was not there, failed for now, or was given up",
+    ),
+    _gauge(
+        "stocktake_owed_looks",
+        "studies",
+        "Studies and references that are owed a look at the archive, without those given up",
+        lambda status: status.owed_looks,
+    ),
+    _gauge(
+        "stocktake_given_up_looks",
+        "studies",
+        "Those that were looked up in vain too often, and are inventoried with what is known",
+        lambda status: status.given_up_looks,
+    ),
+    _gauge(
+        "stocktake_heartbeat_age_seconds",
+        "seconds",
+        "Age of the oldest of the partitions' latest heartbeats; absent where no bridge is to send any",
+        lambda status: status.heartbeat_age,
     ),
     _by_partition("stocktake_lag_messages", "messages", "Messages of a partition that are not applied yet", "lag"),
     _by_partition(

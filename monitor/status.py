@@ -9,6 +9,7 @@ from typing import Any, Final
 from monitor.partitions import BrokerPartitions, Hold, PartitionStatus, Patience, partition_statuses, seconds_since
 from monitor.sinks import SinkStatus, sink_statuses
 from state.chain import Chain
+from state.debts import Debts
 from state.deliveries import Deliveries
 from state.repository import Repository
 from state.studies import Studies
@@ -32,7 +33,9 @@ class Status:
 
     ``backlog`` counts studies that changed since they were inventoried; ``oldest_debt`` is how many cuts were taken
     since the oldest of them changed. ``lag`` is in messages, over all partitions. ``head_age`` is the age of the
-    moment that the head stands for.
+    moment that the head stands for. ``owed_looks`` counts what is to be looked up in the archive, ``given_up_looks``
+    what was looked up in vain too often. ``heartbeat_age`` is that of the oldest of the partitions' latest heartbeats,
+    None where no bridge is to send any.
     """
 
     repository: str
@@ -49,6 +52,9 @@ class Status:
     partitions: tuple[PartitionStatus, ...]
     sinks: tuple[SinkStatus, ...]
     counters: dict[str, int]
+    owed_looks: int = 0
+    given_up_looks: int = 0
+    heartbeat_age: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -63,6 +69,7 @@ def status(
     patience: Patience,
     deliveries: Deliveries,
     sinks: Sequence[str],
+    debts: Debts,
 ) -> Status:
     """Put the status together. ``now`` is UTC microseconds; ``ends`` is None if the broker did not tell: no lag then.
     ``sinks`` are the names of those that the repository has.
@@ -72,6 +79,7 @@ def status(
     """
     watermark = repository.watermark().time
     head = chain.head()
+    given_up = debts.count_given_up()
     partitions, holds = partition_statuses(repository, studies, ends, now, patience)
     return Status(
         repository=repository.name,
@@ -88,4 +96,12 @@ def status(
         partitions=tuple(partitions),
         sinks=tuple(sink_statuses(sinks, deliveries.all(), head, now)) if sinks else (),
         counters=repository.counters(),
+        owed_looks=debts.count() - given_up,
+        given_up_looks=given_up,
+        heartbeat_age=_heartbeat_age(repository, now),
     )
+
+
+def _heartbeat_age(repository: Repository, now: int) -> float | None:
+    heartbeats = [one.heartbeat for one in repository.progress().values() if one is not None]
+    return seconds_since(min(heartbeats), now) if heartbeats and min(heartbeats) > 0 else None

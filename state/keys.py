@@ -16,6 +16,11 @@ key                                       type    holds
 ``st:{s}:<repo>:anchors``                 hash    ``<topic id>:<partition>`` -> see :mod:`state.anchors`
 ``st:{s}:<repo>:patients``                zset    studies of the shard's *patients*: digest, Study Instance UID
 ``st:{s}:<repo>:news``                    zset    what patient events told of them (:mod:`state.patients`)
+``st:{s}:<repo>:owed``                    hash    what is owed a look at the archive -> token (:mod:`state.debts`)
+``st:{s}:<repo>:owed_due``                zset    the same by when it arose, or is to be tried again (UTC microseconds)
+``st:{s}:<repo>:owed_tries``              hash    the same -> tries that failed (JSON)
+``st:{s}:<repo>:named``                   hash    an archive's own id of something -> Study Instance UID
+``st:{s}:<repo>:seen``                    hash    study -> what a bridge that polls saw of it last (:mod:`state.seen`)
 ``st:{s}:<a>~<b>:compared``               hash    of a pair, study -> place and both summaries (:mod:`state.comparison`)
 ``st:{s}:<a>~<b>:counts``                 hash    studies by place, by place and group, by place and day of update
 ``st:{s}:<a>~<b>:flow``                   hash    ``arrived``, ``settled``; what was compared anew; lags by hour
@@ -24,13 +29,14 @@ key                                       type    holds
 ``st:{s}:<a>~<b>:place:<P>``              zset    studies of one place, by since when (UTC microseconds)
 ``st:{<a>~<b>}:history:<seconds>``        zset    of a pair, a row of figures for each minute or hour
 ``st:{<repo>}:topics``                    hash    topic -> {"id", "partitions", "looked"} as consumers saw it last
-``st:{<repo>}:watermarks``                hash    ``<topic id>:<partition>`` -> {"watermark", "offset", "asked"}
+``st:{<repo>}:watermarks``                hash    ``<topic id>:<partition>`` -> {"watermark", "offset", "asked", ...}
 ``st:{<repo>}:chain``                     hash    ``head`` (manifest), ``cut`` (last n taken), ``start``
 ``st:{<repo>}:plan``                      string  the inventory being produced (JSON)
 ``st:{<repo>}:lease``                     string  the writer's fencing token; expires
 ``st:{<repo>}:requests``                  hash    deltas asked for and answered (:mod:`state.requests`)
 ``st:{<repo>}:sinks``                     hash    sink -> how far it is (:mod:`state.deliveries`)
 ``st:{<repo>}:fence``                     string  counter of fencing tokens handed out
+``st:{<repo>}:positions``                 hash    bridge or crawl -> where it stands (JSON, :mod:`state.positions`)
 ``st:{<repo>}:verified``                  string  the inventory that was verified last (JSON)
 ``st:{<repo>}:settings``                  hash    what must not change: schema, shards, level
 ``st:{<repo>}:dead_letters``              hash    ``stopped`` (why), once the limit was passed
@@ -100,6 +106,26 @@ class ShardKeys:
     @property
     def news(self) -> str:
         return self._key("news")
+
+    @property
+    def owed(self) -> str:
+        return self._key("owed")
+
+    @property
+    def owed_due(self) -> str:
+        return self._key("owed_due")
+
+    @property
+    def owed_tries(self) -> str:
+        return self._key("owed_tries")
+
+    @property
+    def named(self) -> str:
+        return self._key("named")
+
+    @property
+    def seen(self) -> str:
+        return self._key("seen")
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +219,10 @@ class RepositoryKeys:
     @property
     def sinks(self) -> str:
         return self._key("sinks")
+
+    @property
+    def positions(self) -> str:
+        return self._key("positions")
 
     @property
     def verified(self) -> str:

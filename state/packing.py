@@ -28,7 +28,7 @@ import zstandard
 from state.attributes import patient_tags
 from state.imports import FIELD, Covered, Note
 from state.patient_news import LaidOver, Patient, patient_of
-from state.record import InstanceRecord, InState, LifeEnd, SeriesRecord, StudyRecord, Tombstone
+from state.record import InstanceRecord, InState, LifeEnd, Rejected, SeriesRecord, StudyRecord, Tombstone
 from state.values import Item
 
 HEAD: Final = (b"rev", b"time", b"study", b"series")
@@ -74,6 +74,8 @@ class Packer:
             study["d"] = record.dropped_at
         if record.covered is not None:
             study["i"] = [*record.covered]
+        if record.rejected:
+            study["r"] = {uid: [*one] for uid, one in record.rejected.items()}
         series = [
             [
                 uid,
@@ -138,6 +140,8 @@ class Packer:
         )
         if "o" in known:
             record.laid_over = LaidOver(*known["o"])
+        if "r" in known:
+            record.rejected = {uid: Rejected(*one) for uid, one in known["r"].items()}
         return record
 
     def unpack_glimpse(self, fields: Sequence[bytes | None]) -> Glimpse:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 from zlib import crc32
 
 from msgspec import Struct, field
@@ -114,6 +114,14 @@ def instance_hash(sop_instance_uid: str) -> int:
     return xxh3_64_intdigest(sop_instance_uid.encode("ascii"))
 
 
+class Rejected(NamedTuple):
+    """What a rejection note in that series removed when it came (UTC microseconds): SOP Instance UIDs."""
+
+    series_instance_uid: str
+    time: int
+    sop_instance_uids: list[str]
+
+
 class InState(Struct, frozen=True):
     """What the state held when a record was read: what a write must find unchanged, and can leave alone."""
 
@@ -132,7 +140,8 @@ class StudyRecord(Struct):
     of the patient lays over them stands apart. ``dropped_at`` is by partition the Kafka offset of the latest store that
     dropped what the record held: earlier events of that partition are in the record already, whatever is read again.
     ``renewed``: its rev changes with the next write even if nothing else does. ``covered`` are the events that the
-    Inventory had in it which the record came from; ``note`` is written with a record that is imported.
+    Inventory had in it which the record came from; ``note`` is written with a record that is imported. ``rejected`` is
+    by the SOP Instance UID of each rejection note what it removed.
 
     ``chunks[i]`` is None while that chunk is not held; ``known_instances`` counts the inventoried instances of all
     series, removed ones included.
@@ -155,6 +164,7 @@ class StudyRecord(Struct):
     in_state: InState = InState()
     renewed: bool = False
     note: Note | None = None
+    rejected: dict[str, Rejected] = field(default_factory=dict)
     changed_chunks: set[int] = field(default_factory=set)
 
     # --- what is held below ------------------------------------------------------------------------------------

@@ -15,18 +15,21 @@ from state.keys import RepositoryKeys
 from state.times import MICROSECONDS
 
 SCHEMA: Final = "2"
+NO_HEARTBEAT: Final = -1  # a bridge is to send some, and none has come yet; the watermark is 0, which is none
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
     """How far one partition is applied.
 
-    ``watermark`` and ``asked`` are UTC microseconds; ``offset`` is the last offset applied, -1 for none.
+    ``watermark`` and ``asked`` are UTC microseconds; ``offset`` is the last offset applied, -1 for none. ``heartbeat``
+    is the latest of a bridge, 0 if none are expected, :data:`NO_HEARTBEAT` before the first.
     """
 
     watermark: int
     offset: int
     asked: int
+    heartbeat: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +132,7 @@ class Repository:
                 ScriptCall(
                     "publish_watermark",
                     [self._keys.watermarks],
-                    [field, one.watermark, one.offset, one.asked],
+                    [field, one.watermark, one.offset, one.asked, one.heartbeat],
                 )
                 for field, one in progress.items()
             ]
@@ -150,8 +153,8 @@ class Repository:
     def watermark(self) -> Watermark:
         """The minimum over all partitions of all topics."""
         progress = self.progress()
-        known = {field: one for field, one in progress.items() if one is not None}
-        missing = tuple(field for field, one in progress.items() if one is None)
+        known = {field: one for field, one in progress.items() if one is not None and one.watermark}
+        missing = tuple(field for field in progress if field not in known)
         complete = bool(known) and not missing
         return Watermark(
             time=min(one.watermark for one in known.values()) if complete else None,

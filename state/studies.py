@@ -6,12 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
 from secrets import token_bytes
+from types import MappingProxyType
 from typing import Final, NamedTuple, TypeVar
 
 from msgspec import Struct, field
 
 from state.comparison import Comparison
 from state.connection import Arg, Connection, Meanwhile, ScriptCall
+from state.debts import DebtMove
 from state.errors import AnchorGone, OffsetConflict, RevConflict, StateError
 from state.imports import FIELD
 from state.keys import ShardKeys, shard_of
@@ -159,13 +161,16 @@ class Studies:
         self,
         batches: Mapping[int, tuple[Sequence[OffsetMove], Sequence[StudyRecord]]],
         meanwhile: Meanwhile = None,
+        debts: Mapping[int, Sequence[DebtMove]] = MappingProxyType({}),
     ) -> Written:
-        """Write changed records and move offsets, one script for each shard, each all or nothing.
+        """Write changed records and move offsets and debts, one script for each shard, each all or nothing.
 
-        ``meanwhile`` as in :meth:`Connection.call`.
+        ``debts`` are by shard, of shards that are among ``batches``; ``meanwhile`` as in :meth:`Connection.call`.
         """
         # One shard's records are packed while the server works on those before.
-        calls = (self._apply_call(shard, moves, records) for shard, (moves, records) in batches.items())
+        calls = (
+            self._apply_call(shard, moves, records, debts.get(shard, ())) for shard, (moves, records) in batches.items()
+        )
         raised = late = 0
         conflicts: dict[int, StateError] = {}
         replies = self._connection.call(calls, meanwhile)
@@ -183,7 +188,13 @@ class Studies:
                 conflicts[shard] = RevConflict(shard)
         return Written(raised, late, conflicts)
 
-    def _apply_call(self, shard: int, moves: Sequence[OffsetMove], records: Sequence[StudyRecord]) -> ScriptCall:
+    def _apply_call(
+        self,
+        shard: int,
+        moves: Sequence[OffsetMove],
+        records: Sequence[StudyRecord],
+        debts: Sequence[DebtMove],
+    ) -> ScriptCall:
         keys = self._keys[shard]
         comparison = self._comparison
         args: list[Arg] = ["" if comparison is None else comparison.side, len(moves)]
@@ -215,6 +226,9 @@ class Studies:
             args += (uid, before.rev, len(words), *words, len(gone), *gone)
             if comparison is not None:
                 args.append("" if comparison.is_elsewhere(uid) else comparison.summary(record))
+        args.append(len(debts))
+        for debt in debts:
+            args += debt
         return ScriptCall(
             "apply",
             [
@@ -225,6 +239,9 @@ class Studies:
                 keys.start,
                 keys.cut,
                 keys.anchors,
+                keys.owed,
+                keys.owed_due,
+                keys.owed_tries,
                 *(() if comparison is None else comparison.keys(shard)),
                 *keys_of_changed,
             ],
@@ -332,7 +349,8 @@ def _chunks_needed(record: StudyRecord, wanted: PartsWanted) -> set[int]:
     """Chunks beyond the first that a batch may touch, those included that its new instances may split."""
     held = record.in_state.chunks
     removed = record.tombstone is not None or any(one.tombstone is not None for one in record.series.values())
-    if wanted.everything or removed:
+    if wanted.everything or removed or record.rejected:
+        # What a rejection note has removed comes back when the note goes.
         return set(range(1, held))
     needed = {chunk_of(uid, held) for uid in wanted.sop_instance_uids}
     most = record.known_instances + len(wanted.sop_instance_uids)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from consumers.archives.archive import ArchiveBusy, ArchiveRefused
 from consumers.errors import BrokerUnreachable, ConsumerError
 from state.errors import Fenced, StateError, StateMismatch, StateUnreachable
 from stocktake.embedded import EmbeddedServerError
@@ -34,9 +35,9 @@ def exit_of(error: Exception) -> Exit | None:
     """What an error means for the exit code; None for one that nobody foresaw."""
     if isinstance(error, CommandError):
         return error.code
-    if isinstance(error, StateUnreachable | BrokerUnreachable | EmbeddedServerError):
+    if isinstance(error, StateUnreachable | BrokerUnreachable | EmbeddedServerError | ArchiveBusy):
         return Exit.UNREACHABLE
-    if isinstance(error, SettingsError | StateMismatch | FolderUnusable):
+    if isinstance(error, SettingsError | StateMismatch | FolderUnusable | ArchiveRefused):
         return Exit.USAGE
     if isinstance(error, ConsumerError | Fenced | StateError):
         return Exit.FAULTS

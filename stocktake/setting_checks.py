@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from consumers.policy import KafkaPolicy
+from consumers.policy import ArchivePolicy, KafkaPolicy, RepositoryPolicy
 from monitor.policy import CutoverPolicy
 from state.address import parse_redis_url
 from state.policy import RedisPolicy
@@ -16,7 +16,7 @@ _NO_STORAGE: Final = ("dicom", "dicoms", "http", "https", "kafka")
 
 
 class Contradiction(NamedTuple):
-    """A setting's name, and what is wrong with it."""
+    """The name of a setting, or of a group of them, and what is wrong with it."""
 
     name: str
     why: str
@@ -26,8 +26,9 @@ def contradictions(
     kafka: KafkaPolicy,
     redis: RedisPolicy,
     http: HttpPolicy,
+    archives: Sequence[ArchivePolicy],
     sinks: Sequence[SinkPolicy],
-    repositories: Sequence[str],
+    repositories: Sequence[RepositoryPolicy],
     cutover: CutoverPolicy | None,
 ) -> Iterator[Contradiction]:
     """All that is wrong, the most telling first; no value of a secret is in it."""
@@ -35,10 +36,18 @@ def contradictions(
     yield from _redis(redis)
     if http.tls_key_file is not None and http.tls_cert_file is None:
         yield Contradiction("http.tls_key_file", "is of no use without http.tls_cert_file")
+    names = [repository.name for repository in repositories]
+    for repository in repositories:
+        if repository.heartbeats and len(repository.topics) > 1:
+            # A bridge writes to one.
+            name = f"repositories.{repository.name}.heartbeats"
+            yield Contradiction(name, "is of no use with several topics: a bridge writes to one")
+    for archive in archives:
+        yield from _archive(archive, names)
     for sink in sinks:
-        yield from _sink(sink, repositories)
+        yield from _sink(sink, names)
     if cutover is not None:
-        yield from _cutover(cutover, repositories)
+        yield from _cutover(cutover, names)
 
 
 def _kafka(policy: KafkaPolicy) -> Iterator[Contradiction]:
@@ -92,6 +101,24 @@ def _cutover(policy: CutoverPolicy, repositories: Sequence[str]) -> Iterator[Con
         yield Contradiction("cutover.target", "is the source itself")
     if rules.study_date_from and rules.study_date_to and rules.study_date_from > rules.study_date_to:
         yield Contradiction("cutover.study_date_to", "lies before cutover.study_date_from")
+
+
+def _archive(policy: ArchivePolicy, repositories: Sequence[str]) -> Iterator[Contradiction]:
+    name = f"archives.{policy.name}"
+    scheme = policy.url.partition(":")[0].lower()
+    if policy.name not in repositories:
+        yield Contradiction(name, f"is of no use: no repository {policy.name} is configured")
+    elif not policy.url:
+        yield Contradiction(f"{name}.url", "is missing; an archive needs a url")
+    for key in ("tls_ca_file", "tls_cert_file", "tls_key_file"):
+        if scheme == "http" and getattr(policy, key) is not None:
+            yield Contradiction(f"{name}.{key}", "is of no use with a URL of http:")
+    if policy.token and policy.username:
+        yield Contradiction(f"{name}.token", "is of no use together with username; give one")
+    if policy.password and not policy.username:
+        yield Contradiction(f"{name}.password", "is of no use without username")
+    if policy.tls_key_file is not None and policy.tls_cert_file is None:
+        yield Contradiction(f"{name}.tls_key_file", "is of no use without tls_cert_file")
 
 
 def _sink(policy: SinkPolicy, repositories: Sequence[str]) -> Iterator[Contradiction]:

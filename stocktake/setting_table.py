@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from consumers.policy import SASL_MECHANISMS, SECURITY_PROTOCOLS
+from consumers.policy import ARCHIVE_KINDS, FORMATS, SASL_MECHANISMS, SECURITY_PROTOCOLS
 from state.policy import MODES
 from stocktake import setting_values as kinds
 
 PREFIX: Final = "STOCKTAKE_"
-FORMATS: Final = ("auto", "native")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +162,14 @@ REPOSITORY_SETTINGS: Final = (
     Setting(
         "repositories.<name>.format",
         "auto",
-        "format of its events: " + " or ".join(FORMATS),
+        "format of its events: " + ", ".join(FORMATS),
         kinds.choice(*FORMATS),
+    ),
+    Setting(
+        "repositories.<name>.heartbeats",
+        "false",
+        "a bridge sends heartbeats: without one the watermark stands still",
+        kinds.flag,
     ),
     Setting("repositories.<name>.timezone", "UTC", "zone of its times without offset and of Content Date", kinds.zone),
 )
@@ -192,4 +197,31 @@ SINK_SETTINGS: Final = (
     ),
 )
 
-NAMED: Final = {"repositories": REPOSITORY_SETTINGS, "sinks": SINK_SETTINGS}  # groups whose members have names
+ARCHIVE_SETTINGS: Final = (
+    Setting("archives.<name>.url", "", "where the archive of the repository of that name is asked", kinds.archive_url),
+    Setting("archives.<name>.kind", "dicomweb", "what is there: dicomweb, orthanc", kinds.choice(*ARCHIVE_KINDS)),
+    Setting("archives.<name>.username", "", "user", kinds.text),
+    Setting("archives.<name>.password", "", "password", kinds.text, secret=True),
+    Setting("archives.<name>.token", "", "bearer token", kinds.text, secret=True),
+    Setting("archives.<name>.tls_ca_file", "", "authorities that sign the archive; empty: the system's", kinds.path),
+    Setting("archives.<name>.tls_cert_file", "", "our certificate, if the archive asks for one", kinds.path),
+    Setting("archives.<name>.tls_key_file", "", "our certificate's key, if it is not in the same file", kinds.path),
+    Setting("archives.<name>.timeout", "30s", "give up on an answer after this, and ask again later", kinds.duration),
+    Setting("archives.<name>.requests_per_second", "20", "no more than so many", kinds.rate),
+    Setting("archives.<name>.connections", "4", "studies that are looked at side by side", kinds.integer(1, 64)),
+    Setting("archives.<name>.quiet", "5s", "a study is looked at when nothing has come for so long", kinds.delay),
+    Setting("archives.<name>.retry_interval", "5m", "the longest pause between two tries", kinds.duration),
+    Setting("archives.<name>.tries", "8", "failed tries after which a study is left as it is", kinds.integer(1, 1000)),
+    Setting(
+        "archives.<name>.absent",
+        "keep",
+        "what the archive does not list, though events told of it: keep or remove",
+        kinds.choice("keep", "remove"),
+    ),
+)
+
+NAMED: Final = {
+    "repositories": REPOSITORY_SETTINGS,
+    "archives": ARCHIVE_SETTINGS,
+    "sinks": SINK_SETTINGS,
+}  # groups whose members have names

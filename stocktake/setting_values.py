@@ -110,6 +110,17 @@ def fraction(value: str) -> float:
     return number
 
 
+def rate(value: str) -> float:
+    """So many in a second."""
+    try:
+        number = float(value)
+    except ValueError:
+        number = 0.0
+    if not 0.001 <= number <= 100_000:
+        raise ValueError("a number from 0.001 to 100000")
+    return number
+
+
 def choice(*allowed: str) -> Callable[[str], str]:
     def parse(value: str) -> str:
         if value not in allowed:
@@ -227,6 +238,14 @@ def url(value: str) -> str:
     if value and (not re.match(r"[A-Za-z][A-Za-z0-9+.\-]*:", value) or CHECKS["UR"](value) is None):
         raise ValueError('nothing, or a URL such as "https://archive.example.org/dicom-web"')
     return value
+
+
+def archive_url(value: str) -> str:
+    """An http or https URL, or nothing. It stands in error texts, so it may hold no password."""
+    parts = urlsplit(value)
+    if value and (parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc):
+        raise ValueError('an http or https URL without user and password, "https://archive.example.org/dicom-web"')
+    return url(value)
 
 
 def base_uri(value: str) -> str:

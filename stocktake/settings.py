@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
-from consumers.policy import ConsumerPolicy, KafkaPolicy, RepositoryPolicy
+from consumers.policy import ArchivePolicy, ConsumerPolicy, KafkaPolicy, RepositoryPolicy
 from monitor.policy import CutoverPolicy
 from state.policy import ComparisonPolicy, RedisPolicy, StatePolicy
 from stocktake.mapping import read_mapping
@@ -27,6 +27,7 @@ TEST_PREFIX: Final = "STOCKTAKE_TEST_"  # the test suite's own variables; see RE
 DEFAULT_REPOSITORY: Final = "main"
 EMBEDDED_SESSION_TIMEOUT: Final = 6  # seconds; the embedded broker's first join takes half of it
 
+_WITH_USER: Final = re.compile(r"//[^/]*@")  # a URL that may hold a password
 _NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -40,7 +41,7 @@ _NAMED: Final = {
 }
 
 
-_SINGULAR: Final = {"repositories": "repository", "sinks": "sink"}
+_SINGULAR: Final = {"repositories": "repository", "archives": "archive", "sinks": "sink"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ class Settings:
     http: HttpPolicy
     log: LogPolicy
     repositories: tuple[RepositoryPolicy, ...]
+    archives: tuple[ArchivePolicy, ...] = ()
 
     @property
     def access(self) -> AccessPolicy:
@@ -93,6 +95,10 @@ class Settings:
             if policy.name == name:
                 return policy
         raise SettingsError(f"no repository {name!r} is configured; there is: {names}")
+
+    def archive(self, repository: str) -> ArchivePolicy | None:
+        """Where a repository's archive is asked; None if it is not."""
+        return next((policy for policy in self.archives if policy.name == repository), None)
 
     def sinks_of(self, repository: str) -> list[SinkPolicy]:
         """The sinks that a repository's inventories go to."""
@@ -136,13 +142,15 @@ def load(config: Path | None, environ: Mapping[str, str]) -> Settings:
         group, _, key = setting.name.partition(".")
         values.setdefault(group, {})[key] = _parse(setting, given.get(setting.name))
     repositories = tuple(RepositoryPolicy(name=name, **_values("repositories", name, given)) for name in names)
+    archives = tuple(ArchivePolicy(name=name, **_values("archives", name, given)) for name in _names(given, "archives"))
     sinks = tuple(SinkPolicy(name=name, **_values("sinks", name, given)) for name in _names(given, "sinks"))
     _refuse_shared_topics(repositories)
     kafka, redis = KafkaPolicy(**values["kafka"]), RedisPolicy(**values["redis"])
     http = HttpPolicy(**values["http"])
     cutover = _cutover(values["cutover"], given)
-    for name, why in contradictions(kafka, redis, http, sinks, names, cutover):
-        raise SettingsError(f"{given[name].where if name in given else _variable(name)}: {why}")
+    for name, why in contradictions(kafka, redis, http, archives, sinks, repositories, cutover):
+        first = next((given[one].where for one in given if one == name or one.startswith(f"{name}.")), _variable(name))
+        raise SettingsError(f"{first}: {why}")
     return Settings(
         kafka=kafka,
         redis=redis,
@@ -154,6 +162,7 @@ def load(config: Path | None, environ: Mapping[str, str]) -> Settings:
         http=http,
         log=LogPolicy(**values["log"]),
         repositories=repositories,
+        archives=archives,
     )
 
 
@@ -200,7 +209,7 @@ def _parse(setting: Setting, given: _Given | None, default: str | None = None) -
     try:
         return setting.parse(given.value)
     except ValueError as error:
-        shown = "(hidden)" if setting.secret else repr(given.value)
+        shown = "(hidden)" if setting.secret or _WITH_USER.search(given.value) else repr(given.value)
         raise SettingsError(f"{given.where}: {shown} is not valid; expected {error}") from None
 
 

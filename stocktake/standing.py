@@ -32,6 +32,7 @@ def standing(settings: Settings, opened: OpenRepository, ends: BrokerPartitions 
         patience(settings.consumer),
         Deliveries(opened.connection, name),
         [sink.name for sink in settings.sinks_of(name)],
+        opened.debts,
     )
 
 

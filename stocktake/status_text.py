@@ -23,6 +23,8 @@ def status_lines(found: Status, lag_unknown: str | None, zone: ZoneInfo) -> Iter
         yield from labelled("STOPPED", found.stopped)
     yield from labelled("studies", f"{found.studies:,}")
     yield from labelled("backlog", _backlog(found))
+    if found.owed_looks or found.given_up_looks:
+        yield from labelled("looks", _looks(found))
     yield from _lag(found, lag_unknown)
     yield from _watermark(found, zone)
     yield from _head(found.head, found.head_age, zone)
@@ -35,6 +37,13 @@ def status_lines(found: Status, lag_unknown: str | None, zone: ZoneInfo) -> Iter
 def _backlog(found: Status) -> str:
     text = f"{found.backlog:,} studies changed since they were inventoried"
     return text if not found.oldest_debt else f"{text}, the oldest {found.oldest_debt:,} cuts ago"
+
+
+def _looks(found: Status) -> str:
+    text = f"{found.owed_looks:,} owed a look at the archive"
+    if found.given_up_looks:
+        text += f", {found.given_up_looks:,} given up (stocktake enrich --list)"
+    return text
 
 
 def _lag(found: Status, lag_unknown: str | None) -> Iterator[str]:
@@ -59,6 +68,8 @@ def _watermark(found: Status, zone: ZoneInfo) -> Iterator[str]:
         yield from labelled("watermark", "none; no inventory can be written")
     else:
         yield from labelled("watermark", f"{_moment(found.watermark, zone)}, {duration(found.watermark_age)} ago")
+    if found.heartbeat_age is not None:
+        yield from labelled("heartbeat", f"the oldest partition's {duration(found.heartbeat_age)} ago")
     for hold in found.held_back_by[:_MOST]:
         yield from labelled("held back", _hold(hold, zone))
     if len(found.held_back_by) > _MOST:

@@ -13,13 +13,16 @@ from consumers.clock import Clock, Deadline
 from consumers.counts import Counts
 from consumers.dead_letters import DeadLetterTopic
 from consumers.formats.native import NativeFormat
+from consumers.formats.recognise import event_format
 from consumers.intake import Intake
 from consumers.loop import Consumer
+from consumers.owing import Owing
 from consumers.policy import RepositoryPolicy
 from consumers.source import Source
 from state.chain import Lease
 from state.comparison import Comparison
 from state.connection import Connection
+from state.debts import Debts
 from state.patients import Patients
 from state.repository import Repository
 from state.studies import Studies
@@ -47,6 +50,7 @@ class OpenRepository:
     repository: Repository
     studies: Studies
     patients: Patients
+    debts: Debts
 
     def close(self) -> None:
         self.connection.close()
@@ -66,7 +70,8 @@ def open_repository(settings: Settings, name: str | None) -> OpenRepository:
     repository.claim(settings.state.shards, settings.inventory.level)
     studies = Studies(connection, policy.name, settings.state.shards, comparison_of(settings, policy.name))
     patients = Patients(connection, policy.name, settings.state.shards)
-    return OpenRepository(connection, policy, repository, studies, patients)
+    debts = Debts(connection, policy.name, settings.state.shards)
+    return OpenRepository(connection, policy, repository, studies, patients, debts)
 
 
 def comparison_of(settings: Settings, repository: str) -> Comparison | None:
@@ -102,15 +107,17 @@ def open_consumer(settings: Settings, opened: OpenRepository) -> OpenConsumer:
     source = Source(settings.kafka, opened.policy)
     dead_letters = DeadLetterTopic(settings.kafka)
     native = NativeFormat(settings.consumer, ZoneInfo(opened.policy.timezone), counts, settings.inventory.level)
+    owing = Owing(opened.debts, follows=settings.archive(opened.policy.name) is not None)
     consumer = Consumer(
         source,
-        Applier(opened.studies, opened.patients, counts),
-        Intake(opened.policy.name, native, settings.consumer, counts),
+        Applier(opened.studies, opened.patients, owing, counts),
+        Intake(opened.policy.name, event_format(opened.policy.format, native, counts), settings.consumer, counts),
         dead_letters,
         opened.repository,
         settings.consumer,
         counts,
         system_clock(),
+        bridged=opened.policy.heartbeats,
     )
     return OpenConsumer(consumer, source, dead_letters, counts)
 

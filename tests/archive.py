@@ -18,9 +18,11 @@ import orjson
 from consumers.apply import Applier, Decoded
 from consumers.counts import Counts
 from consumers.formats.native import NativeFormat
+from consumers.owing import Owing
 from state.attributes import SOP_CLASS_UID, Attribute, Level, recordable
 from state.chain import Lease
 from state.connection import Connection
+from state.debts import Debts
 from state.patients import Patients
 from state.repository import Progress, Repository
 from state.studies import Studies
@@ -60,7 +62,12 @@ class Archive:
         self.slices = Slices(self.studies, redis, settings.inventory, prepare_memory)
         self.chain = settings.chain
         self._format = NativeFormat(settings.consumer, UTC, self.counts)
-        self._applier = Applier(self.studies, Patients(self.connection, name, settings.state.shards), self.counts)
+        self._applier = Applier(
+            self.studies,
+            Patients(self.connection, name, settings.state.shards),
+            Owing(Debts(self.connection, name, settings.state.shards), follows=True),
+            self.counts,
+        )
         self._offset = self._applier.assign(PARTITION)
         self._lease = Lease(self.connection, name, 30)
 

@@ -26,6 +26,7 @@ from consumers.dead_letters import DeadLetterTopic
 from consumers.formats.native import NativeFormat
 from consumers.intake import Intake
 from consumers.loop import Clock, Consumer
+from consumers.owing import Owing
 from consumers.publish import event_key
 from consumers.source import Source
 from state.chain import Lease
@@ -194,7 +195,7 @@ class Deployment:
                     native = NativeFormat(self.settings.consumer, ZoneInfo(opened.policy.timezone), running.counts)
                     consumer = Consumer(
                         source,
-                        Applier(opened.studies, opened.patients, running.counts),
+                        Applier(opened.studies, opened.patients, Owing(opened.debts, follows=True), running.counts),
                         Intake(opened.policy.name, native, self.settings.consumer, running.counts),
                         letters,
                         opened.repository,
@@ -226,7 +227,7 @@ class Deployment:
     def apply(self, events: Sequence[tuple[Json, int]], first_offset: int = 0) -> int:
         """Apply events as one batch of one partition and publish the progress; the next offset."""
         counts: Counts = Counter()
-        applier = Applier(self.opened.studies, self.opened.patients, counts)
+        applier = Applier(self.opened.studies, self.opened.patients, Owing(self.opened.debts, follows=True), counts)
         decoder = NativeFormat(self.settings.consumer, ZoneInfo("UTC"), counts)
         partition = partition_field("by-hand", 0)
         applier.assign(partition)

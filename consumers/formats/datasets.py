@@ -14,6 +14,7 @@ import orjson
 from msgspec import Raw
 
 from consumers.events import BadEvent, Entity
+from consumers.formats.rejection import KEY_OBJECT_SELECTION, rejection
 from state.attributes import (
     MODALITY,
     NUMBER_OF_STUDY_RELATED_INSTANCES,
@@ -131,7 +132,8 @@ class DatasetReader:
             announced(bytes(dataset.get(NUMBER_OF_STUDY_RELATED_SERIES, b""))),
             announced(bytes(dataset.get(NUMBER_OF_STUDY_RELATED_INSTANCES, b""))),
         )
-        return uids[0], Entity(series, instance, *items, *counts)
+        rejects = rejection(dataset, uids[0]) if items[2].get(SOP_CLASS_UID) == KEY_OBJECT_SELECTION else None
+        return uids[0], Entity(series, instance, *items, *counts, rejects)
 
 
 def uids_of(dataset: Dataset, level: Level) -> list[str]:

@@ -11,16 +11,20 @@ elements are taken apart in :mod:`consumers.formats.datasets`.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
 from datetime import tzinfo
+from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
 from msgspec import Raw, Struct
 
 from consumers.counts import Counts
-from consumers.events import Action, BadEvent, Entity, Event, PatientEvent, Told
+from consumers.events import Action, BadEvent, Entity, Event, Heartbeat, Look, PatientEvent, Settle, Told
 from consumers.formats.datasets import Dataset, DatasetReader, as_json, uids_of
 from consumers.formats.instance_forms import InstanceForms
+from consumers.formats.rejection import KEY_OBJECT_SELECTION
 from consumers.formats.study_forms import StudyForms
 from consumers.policy import ConsumerPolicy
 from state.attributes import (
@@ -37,6 +41,7 @@ from state.attributes import (
 from state.patient_news import patient_of
 from state.times import MICROSECONDS, parse_time
 from state.values import InvalidElement, Item, Repairs, flat_item
+from state.vr import is_uid
 
 _EARLIEST: Final = parse_time("1900-01-01T00:00:00+00:00")  # Redis keeps later times to the microsecond
 _CODE: Final = frozenset({"00080100", "00080102", "00080104"})
@@ -48,18 +53,34 @@ _REASON: Final = {  # a code as PS3.3 Table 8.8-1 has it; keyword -> tag
 }
 
 
+class _Verb(StrEnum):
+    """What a message does: an archive's actions, and what Stocktake itself writes to a topic."""
+
+    STORE = "store"
+    UPDATE = "update"
+    DELETE = "delete"
+    LOOK = "look"
+    SETTLE = "settle"
+    HEARTBEAT = "heartbeat"
+
+
 class _Message(Struct, gc=False):
     """What a message says, its data sets' elements left as they stand: most are the same as in the message before."""
 
-    action: Action | None = None
+    action: _Verb | None = None
     level: Level | None = None
     time: str | None = None
     reason: Any = None
     dataset: dict[str, Raw] | None = None
     datasets: list[dict[str, Raw]] | None = None
     prior: dict[str, Raw] | None = None
+    lacking: bool = False
+    answers: str = ""
+    owed: str = ""
 
 
+_ACTIONS: Final = frozenset({_Verb.STORE, _Verb.UPDATE, _Verb.DELETE})
+_REFERENCE: Final = re.compile(r"[a-z]{1,16}:[!-~]{1,200}", re.ASCII)
 _decode_message: Final = msgspec.json.Decoder(_Message).decode
 _EXPECTED: Final = {  # by the place that msgspec names; the longer names first
     "$.action": "action is not one of store, update, delete",
@@ -68,6 +89,9 @@ _EXPECTED: Final = {  # by the place that msgspec names; the longer names first
     "$.datasets": "datasets is not a list of objects",
     "$.dataset": "dataset is not an object",
     "$.prior": "prior is not an object",
+    "$.lacking": "lacking is neither true nor false",
+    "$.answers": "answers is not a text",
+    "$.owed": "owed is not a text",
 }
 
 
@@ -83,7 +107,9 @@ class NativeFormat:
         self._study_forms = StudyForms(self._reader.slots[Level.STUDY])
         self._repairs = Repairs()  # of one message
 
-    def decode(self, value: bytes, timestamp: int, key: bytes | None = None) -> list[Told]:
+    def decode(
+        self, value: bytes, timestamp: int, key: bytes | None = None, headers: Sequence[tuple[str, bytes | None]] = ()
+    ) -> list[Told]:
         """The events of one message, one for each study that it names, in the order of its data sets.
 
         ``timestamp`` is the Kafka record's, in UTC microseconds. Its ``key`` tells only where to look first.
@@ -91,30 +117,54 @@ class NativeFormat:
         Raises:
             BadEvent: the message is no event.
         """
+        told = self.known(value, timestamp, key)
+        return self._decode_in_full(value, timestamp) if told is None else told
+
+    def known(self, value: bytes, timestamp: int, key: bytes | None = None) -> list[Told] | None:
+        """As :meth:`decode`, of a message that has the form of one that came before; None if it has none of them."""
         repairs = self._repairs
         repairs.repaired = repairs.emptied = 0
         instance = self._instance_forms.read(value, key, repairs)
         if instance is not None:
             like, time, entity = instance
-            when = self._time(time, timestamp)
+            when = self.time_of(time, timestamp)
             return [Event(like.action, like.level, like.study_instance_uid, when, (entity,), like.reason)]
         study = self._study_forms.read(value, repairs)
         if study is not None:
             like, time, uid, entity = study
-            return [Event(like.action, like.level, uid, self._time(time, timestamp), (entity,), like.reason)]
-        return self._decode_in_full(value, timestamp)
+            return [Event(like.action, like.level, uid, self.time_of(time, timestamp), (entity,), like.reason)]
+        return None
+
+    def read_dataset(self, dataset: Dataset, level: Level) -> tuple[str, Entity]:
+        """The Study Instance UID and what a data set says, for other formats; counts values that had to be mended.
+
+        Raises:
+            BadEvent: a UID down to the level is absent or no UID, or an element is none of the DICOM JSON Model.
+        """
+        repairs = Repairs()
+        try:
+            found = self._reader.read(dataset, level, repairs)
+        except InvalidElement as error:
+            raise BadEvent(str(error)) from None
+        if repairs.repaired or repairs.emptied:
+            self._counts["values_repaired"] += repairs.repaired
+            self._counts["values_emptied"] += repairs.emptied
+        return found
 
     def _decode_in_full(self, value: bytes, timestamp: int) -> list[Told]:
         try:
             message = _decode_message(value)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise BadEvent(_why(error)) from None
-        action, dataset = message.action, message.dataset
-        if action is None:
+        verb, dataset = message.action, message.dataset
+        if verb is None:
             raise BadEvent(_EXPECTED["$.action"])
+        if verb not in _ACTIONS:
+            return [_told_by_stocktake(verb, message, self.time_of(message.time, timestamp))]
+        action = Action(verb)
         datasets = [dataset] if dataset is not None and message.datasets is None else _datasets(message)
         level = message.level or _lowest(datasets[0])
-        time = self._time(message.time, timestamp)
+        time = self.time_of(message.time, timestamp)
         repairs = self._repairs
         repairs.repaired = repairs.emptied = 0
         try:
@@ -127,10 +177,12 @@ class NativeFormat:
         if repairs.repaired or repairs.emptied:
             self._counts["values_repaired"] += repairs.repaired
             self._counts["values_emptied"] += repairs.emptied
-        elif dataset is not None and message.prior is None and message.time is not None:
-            [event] = told
+        elif dataset is not None and message.prior is None and message.time is not None and not _is_special(message):
+            event = told[0]
             if isinstance(event, Event) and level is Level.INSTANCE:
-                self._instance_forms.learn(value, dataset, event)
+                # Of a Key Object Selection, more matters than what is recorded of it.
+                if event.entities[0].instance.get(SOP_CLASS_UID) != KEY_OBJECT_SELECTION:
+                    self._instance_forms.learn(value, dataset, event)
             elif isinstance(event, Event) and level is Level.STUDY:
                 self._study_forms.learn(value, dataset, event)
         return told
@@ -143,15 +195,25 @@ class NativeFormat:
         entities: dict[str, list[Entity]] = {}
         for dataset in datasets:
             uid, entity = self._reader.read(dataset, level, repairs)
-            if level is Level.INSTANCE and action is Action.STORE and not entity.instance.get(SOP_CLASS_UID):
+            unnamed = level is Level.INSTANCE and not entity.instance.get(SOP_CLASS_UID)
+            if unnamed and action is Action.STORE and not message.lacking:
                 raise BadEvent("SOPClassUID (00080016) is absent or no UID")
-            if moved is None and len(datasets) == 1:
-                return [Event(action, level, uid, time, (entity,), reason)]
+            if moved is None and len(datasets) == 1 and entity.rejects is None:
+                return [Event(action, level, uid, time, (entity,), reason, message.lacking, message.answers)]
             entities.setdefault(uid, []).append(entity)
-        told: list[Told] = [Event(action, level, uid, time, tuple(found), reason) for uid, found in entities.items()]
+        told: list[Told] = [
+            Event(action, level, uid, time, tuple(found), reason, message.lacking, message.answers)
+            for uid, found in entities.items()
+        ]
+        if not message.answers:  # notes of two studies that name each other would be looked up without end
+            told += [Look(uid, time) for uid in _also_rejected(entities)]
         return told if moved is None else [moved, *told]
 
-    def _time(self, text: str | None, timestamp: int) -> int:
+    def time_of(self, text: str | None, timestamp: int) -> int:
+        """An event's time (UTC microseconds), the record's ``timestamp`` if it states none or one too far ahead.
+
+        Both are counted. Raises BadEvent if the text is no time, or one before 1900.
+        """
         if text is None:
             self._counts["times_absent"] += 1
             return timestamp
@@ -165,6 +227,33 @@ class NativeFormat:
             self._counts["times_ahead"] += 1
             return timestamp
         return time
+
+
+def _also_rejected(entities: Mapping[str, list[Entity]]) -> list[str]:
+    """Studies that a rejection note of another one names: whoever holds them knows what has become of them."""
+    rejections = (entity.rejects for found in entities.values() for entity in found)
+    return sorted({uid for one in rejections if one is not None for uid in one.elsewhere})
+
+
+def _is_special(message: _Message) -> bool:
+    """Whether it says more than a form can: that something is owed or answered."""
+    return message.lacking or message.answers != ""
+
+
+def _told_by_stocktake(verb: _Verb, message: _Message, time: int) -> Told:
+    """A look, a settlement or a heartbeat. A look names a study by its data set, or anything by ``owed``."""
+    if verb is _Verb.HEARTBEAT:
+        return Heartbeat(time)
+    owed = message.owed
+    if message.dataset is not None and not owed:
+        [owed] = uids_of(message.dataset, Level.STUDY)
+    if not (is_uid(owed) or _REFERENCE.fullmatch(owed)):
+        raise BadEvent("it names neither a study nor a reference")
+    if verb is _Verb.LOOK:
+        return Look(owed, time)
+    if not message.answers:
+        raise BadEvent("answers is absent")
+    return Settle(owed, message.answers, time)
 
 
 def _why(error: Exception) -> str:

@@ -40,6 +40,19 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- .Values.settings.repositories | default (dict "main" dict) | keys | sortAlpha | toJson -}}
 {{- end -}}
 
+{{/* The names of the archives that are asked, as a JSON list; each is that of its repository. */}}
+{{- define "stocktake.archives" -}}
+{{- .Values.settings.archives | default dict | keys | sortAlpha | toJson -}}
+{{- end -}}
+
+{{/* Whether the enricher runs: "true" or nothing. */}}
+{{- define "stocktake.enriches" -}}
+{{- $archives := include "stocktake.archives" . | fromJsonArray -}}
+{{- if kindIs "bool" .Values.enricher.enabled | ternary .Values.enricher.enabled (not (empty $archives)) -}}
+true
+{{- end -}}
+{{- end -}}
+
 {{/* A setting as the text of a variable. Helm reads 1000000 as a float, which would be printed as 1e+06. */}}
 {{- define "stocktake.settingText" -}}
 {{- if kindIs "slice" . -}}
@@ -103,7 +116,7 @@ env:
   # A folder named like one of our packages in the working directory must not be imported in its place.
   - name: PYTHONSAFEPATH
     value: "1"
-  {{- range $group, $references := omit .Values.secrets "sinks" }}
+  {{- range $group, $references := omit .Values.secrets "archives" "sinks" }}
   {{- range $key, $reference := $references }}
   - name: STOCKTAKE_{{ upper $group }}__{{ upper $key }}
     valueFrom:
@@ -114,17 +127,23 @@ env:
   {{- end }}
 {{- end -}}
 
-{{/* The variables of the sinks' secrets, which the writer alone needs. */}}
-{{- define "stocktake.sinkSecrets" -}}
-{{- range $sink, $references := .Values.secrets.sinks }}
+{{/* The variables of the secrets of `members` of a group whose members have names: only who uses them gets them. */}}
+{{- define "stocktake.memberSecrets" -}}
+{{- range $name, $references := .members }}
 {{- range $key, $reference := $references }}
-- name: STOCKTAKE_SINKS__{{ upper $sink }}__{{ upper $key }}
+- name: STOCKTAKE_{{ upper $.group }}__{{ upper $name }}__{{ upper $key }}
   valueFrom:
     secretKeyRef:
       name: {{ $reference.name | quote }}
       key: {{ $reference.key | quote }}
 {{- end }}
 {{- end }}
+{{- end -}}
+
+{{/* The secrets of the archive of one repository. */}}
+{{- define "stocktake.archiveSecrets" -}}
+{{- $members := pick (.root.Values.secrets.archives | default dict) .repository -}}
+{{- include "stocktake.memberSecrets" (dict "group" "archives" "members" $members) -}}
 {{- end -}}
 
 {{/* A probe of one repository's consumers: they are asked through the health files that they write. */}}

@@ -1,20 +1,21 @@
 -- Applies a batch to one shard: all of it or nothing. State and Kafka offsets move together in one slot.
 --
--- KEYS  1 offsets   2 updated   3 changed   4 generation   5 start   6 cut   7 anchors   then, if the repository is one of
---       a pair, the pair's (place.lua)   then the study hashes
+-- KEYS  1 offsets   2 updated   3 changed   4 generation   5 start   6 cut   7 anchors   8 owed   9 owed_due
+--       10 owed_tries   then, if the repository is one of a pair, the pair's (place.lua)   then the study hashes
 -- ARGV  the side of the pair that the repository is ("s", "t", "": none), number of partitions P, then P times: field of offsets, expected last offset ("-1": none), new last offset,
 --         the anchor that has to be there ("": any)
 --       then for each study: Study Instance UID, rev as read ("": none), number of words W, then W words of HSET, which
 --         begin with rev, its new value, time, Study Update DateTime; number of deleted fields D, then them; if there is a
 --         side, the study's summary ("": the pair knows it by another UID, and it is compared later)
 --         (W = 2: only the rev is renewed, so that whoever has read the study reads it again)
+--       then number of debts, then for each: what is owed, its token as read, its new token ("": none)
 -- Reply {"applied", studies moved up to the chain's start, studies updated before the latest cut}
 --       {"offset", index of the partition (from 0), offset found}   nothing was written
 --       {"anchor", index of the partition}                  what was left beside its offset is gone; nothing was written
---       {"rev"}                                                     a study is not as read; nothing was written
+--       {"rev"}                                             a study or debt is not as read; nothing was written
 
 local PAGE = 2000 -- words of one command; Lua's stack holds 8000
-local PAIR = 8 -- the first of its keys
+local PAIR = 11 -- the first of its keys
 
 local call, argv = redis.call, ARGV
 local side = argv[1]
@@ -45,6 +46,12 @@ for k = studies, #KEYS do
   end
   at = at + 3 + words
   at = at + 1 + tonumber(argv[at]) + beside
+end
+local debts = tonumber(argv[at])
+for d = 1, debts do
+  if (call("HGET", KEYS[8], argv[at + 3 * d - 2]) or "") ~= argv[at + 3 * d - 1] then
+    return {"rev"}
+  end
 end
 
 local generation = call("GET", KEYS[4]) or "1"
@@ -101,6 +108,18 @@ for page = 1, listed, PAGE do
   local last = math.min(page + PAGE - 1, listed)
   call("ZADD", KEYS[2], unpack(updated, page, last))
   call("ZADD", KEYS[3], "NX", unpack(changed, page, last))
+end
+for d = 1, debts do
+  local owed, before, after = unpack(argv, at + 3 * d - 2, at + 3 * d)
+  if after == "" and before ~= "" then
+    call("HDEL", KEYS[8], owed)
+    call("ZREM", KEYS[9], owed)
+    call("HDEL", KEYS[10], owed)
+  elseif after ~= before then
+    local now = call("TIME")
+    call("HSET", KEYS[8], owed, after)
+    call("ZADD", KEYS[9], now[1] * 1000000 + now[2], owed)
+  end
 end
 if partitions > 0 then
   call("HSET", KEYS[1], unpack(offsets))

@@ -1,4 +1,4 @@
-"""stocktake run: consumer, writer and HTTP service in one process."""
+"""stocktake run: consumer, writer, HTTP service and looks at the archives in one process."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Event as Flag
 from typing import Final
 
+from stocktake.archives import enrich
 from stocktake.embedded import EmbeddedServers
 from stocktake.exits import CommandError, Exit
 from stocktake.members import announce
@@ -18,7 +19,7 @@ from stocktake.settings import Settings
 from stocktake.signals import stop_on_signals
 from stocktake.web.server import serve
 
-HELP: Final = "consumer, writer and HTTP service in one process"
+HELP: Final = "consumer, writer, HTTP service and looks at the archives in one process"
 EXAMPLE: Final = "stocktake run\nstocktake run --embedded --data ./stocktake-data"
 
 
@@ -62,4 +63,6 @@ def _run_roles(settings: Settings, repository: str | None, stop: Flag) -> None:
     start_consumers(roles, settings, names, stop)
     for name in names:
         roles.start(f"write-{name}", partial(write, settings, name, stop))
+        if settings.archive(name) is not None:
+            roles.start(f"enrich-{name}", partial(enrich, settings, name, stop))
     roles.join(settings.consumer.shutdown_timeout)

@@ -20,6 +20,7 @@ from redis import Redis
 from consumers.apply import Applier, Decoded
 from consumers.counts import Counts
 from consumers.formats.native import NativeFormat
+from consumers.owing import Owing
 from state.attributes import Level
 from state.keys import ShardKeys
 from state.repository import partition_field
@@ -61,7 +62,7 @@ class Feeder:
     def __init__(self, settings: Settings, opened: OpenRepository, client: Redis) -> None:
         counts: Counts = Counter()
         self._decoder = NativeFormat(settings.consumer, ZoneInfo("UTC"), counts, settings.inventory.level)
-        self._applier = Applier(opened.studies, opened.patients, counts)
+        self._applier = Applier(opened.studies, opened.patients, Owing(opened.debts, follows=False), counts)
         self._client = client
         self._partition = partition_field("by-hand", 0)
         self._next = self._applier.assign(self._partition) + 1

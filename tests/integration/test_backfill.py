@@ -12,6 +12,7 @@ import pytest
 from consumers.apply import Applier, Decoded
 from consumers.counts import Counts
 from consumers.events import Action, Entity, Event
+from consumers.owing import Owing
 from state.attributes import SOP_CLASS_UID, Level
 from state.connection import Meanwhile
 from state.record import StudyRecord
@@ -47,7 +48,7 @@ class Backfilled:
     def __init__(self, one: Deployment) -> None:
         self.studies = Noting(one.opened.connection, one.name, SHARDS)
         self.counts: Counts = Counter()
-        self.applier = Applier(self.studies, one.opened.patients, self.counts)
+        self.applier = Applier(self.studies, one.opened.patients, Owing(one.opened.debts, follows=False), self.counts)
         self.applier.assign(PARTITION)
         self._offset = -1
 

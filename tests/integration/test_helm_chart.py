@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,8 +13,17 @@ import pytest
 import yaml
 
 import stocktake
+from consumers.policy import ARCHIVE_KINDS, FORMATS
 from stocktake.cli import parser
-from stocktake.setting_table import PREFIX, REPOSITORY_SETTINGS, SETTINGS, SINK_SETTINGS
+from stocktake.setting_table import (
+    ARCHIVE_SETTINGS,
+    NAMED,
+    PREFIX,
+    REPOSITORY_SETTINGS,
+    SETTINGS,
+    SINK_SETTINGS,
+    Setting,
+)
 from stocktake.settings import Settings, load
 from tests.servers.helm_tool import helm_binary
 
@@ -22,14 +31,18 @@ CHART: Final = Path(__file__).resolve().parents[2] / "helm"
 KUBE_VERSION: Final = "1.33.0"
 CI_FILES: Final = (
     "all-settings-values.yaml",
+    "bridge-values.yaml",
     "claim-values.yaml",
     "default-values.yaml",
+    "enricher-values.yaml",
     "existing-claim-values.yaml",
     "names-values.yaml",
+    "no-enricher-values.yaml",
     "resources-values.yaml",
     "scheduling-values.yaml",
     "secrets-values.yaml",
     "service-account-values.yaml",
+    "several-bridges-values.yaml",
     "several-repositories-values.yaml",
     "workers-values.yaml",
 )
@@ -48,6 +61,13 @@ class Rendered:
 
     def deployment(self, component: str) -> dict[str, Any]:
         (found,) = (d for d in self.of_kind("Deployment") if d["metadata"]["name"].endswith(f"-{component}"))
+        return found
+
+    def components(self) -> set[str]:
+        return {item["metadata"]["labels"]["app.kubernetes.io/component"] for item in self.of_kind("Deployment")}
+
+    def containers_of(self, component: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.deployment(component)["spec"]["template"]["spec"]["containers"]
         return found
 
     def pods(self) -> list[dict[str, Any]]:
@@ -129,7 +149,8 @@ def test_one_file_renders_one_object_and_carries_its_kind_in_the_name(helm: Path
     files = sorted((CHART / "templates").glob("*.yaml"))
     assert files
     for file in files:
-        answer = _template(helm, "--show-only", f"templates/{file.name}")
+        values = CHART / "ci" / "bridge-values.yaml"  # with everything that there can be
+        answer = _template(helm, "--show-only", f"templates/{file.name}", "--values", values)
         (item,) = yaml.safe_load_all(answer.stdout)
         assert item["kind"] == kinds[file.stem.rpartition("-")[2]]
 
@@ -139,8 +160,10 @@ def test_the_program_accepts_every_variable_of_every_container(chart: Rendered) 
         settings = chart.settings(container)
         assert container["command"] == ["stocktake"]
         args = parser().parse_args(container["args"])
-        assert args.command in {"consume", "write"}
-        assert settings.repository(args.repository).name == args.repository
+        assert args.command in {"consume", "write", "enrich", "bridge"}
+        assert settings.repository(args.repository).name == args.repository == container["name"]
+        if args.command in {"enrich", "bridge"}:
+            assert settings.archive(args.repository) is not None
 
 
 def test_every_setting_of_the_program_can_be_given(rendered: dict[str, Rendered]) -> None:
@@ -149,14 +172,35 @@ def test_every_setting_of_the_program_can_be_given(rendered: dict[str, Rendered]
     expected |= {
         setting.variable.replace("<NAME>", name) for setting in REPOSITORY_SETTINGS for name in ("PACS", "VNA")
     }
-    sinks = {setting.variable.rpartition("__")[2] for setting in SINK_SETTINGS}
-    secret = {setting.variable.rpartition("__")[2] for setting in SINK_SETTINGS if setting.secret}
-    for component, wanted in (("consumer", sinks - secret), ("writer", sinks)):
-        container, _ = chart.deployment(component)["spec"]["template"]["spec"]["containers"]
-        names = {name for name in chart.environment(container) if name.startswith(PREFIX)}
-        of_sinks = {name for name in names if name.startswith(f"{PREFIX}SINKS__")}
-        assert names - of_sinks == expected
-        assert {name.rpartition("__")[2] for name in of_sinks} == wanted
+
+    def keys(settings: Sequence[Setting], *, with_secrets: bool) -> set[str]:
+        found = [setting for setting in settings if with_secrets or not setting.secret]
+        return {setting.variable.rpartition("__")[2] for setting in found}
+
+    assert chart.components() == {"consumer", "writer", "enricher"}
+    for component in chart.components():
+        containers = chart.containers_of(component)
+        assert len(containers) == 2
+        given = [{name for name in chart.environment(one) if name.startswith(PREFIX)} for one in containers]
+        of_sinks, of_archives = (
+            {name for names in given for name in names if name.startswith(PREFIX + group)}
+            for group in ("SINKS__", "ARCHIVES__")
+        )
+        assert all(names - of_sinks - of_archives == expected for names in given)
+        assert {name.rpartition("__")[2] for name in of_sinks} == keys(
+            SINK_SETTINGS, with_secrets=component == "writer"
+        )
+        assert {name.rpartition("__")[2] for name in of_archives} == keys(
+            ARCHIVE_SETTINGS, with_secrets=component == "enricher"
+        )
+
+
+def test_the_schema_knows_what_the_program_can_choose_from() -> None:
+    schema = yaml.safe_load((CHART / "values.schema.json").read_text(encoding="utf-8"))
+    given = schema["properties"]["settings"]["properties"]
+    repository, archive = (given[group]["additionalProperties"]["properties"] for group in ("repositories", "archives"))
+    assert repository["format"]["enum"] == list(FORMATS)
+    assert archive["kind"]["enum"] == list(ARCHIVE_KINDS)
 
 
 def test_values_reach_the_program_unchanged(rendered: dict[str, Rendered]) -> None:
@@ -172,12 +216,17 @@ def test_values_reach_the_program_unchanged(rendered: dict[str, Rendered]) -> No
     assert settings.inventory.write_timezone is True
     assert settings.inventory.purpose == "Migration: phase 2"
     assert settings.inventory.institution_name == 'Universitätsklinikum "Nord"'
+    assert [(one.format, one.heartbeats) for one in settings.repositories] == [("native", False), ("cloudevents", True)]
+    pacs, vna = settings.archives
+    assert (pacs.kind, pacs.url) == ("dicomweb", "https://pacs.example.org/dicom-web")
+    assert (pacs.requests_per_second, pacs.connections, pacs.quiet, pacs.tries) == (0.5, 8, 0.0, 1000)
+    assert (vna.kind, vna.absent) == ("orthanc", "keep")
 
 
 def test_each_repository_has_a_consumer_and_a_writer(rendered: dict[str, Rendered]) -> None:
     chart = rendered["several-repositories-values.yaml"]
     for component, command in (("consumer", "consume"), ("writer", "write")):
-        containers = chart.deployment(component)["spec"]["template"]["spec"]["containers"]
+        containers = chart.containers_of(component)
         assert [container["args"][:3] for container in containers] == [
             [command, "--repository", "new-target"],
             [command, "--repository", "source"],
@@ -185,20 +234,47 @@ def test_each_repository_has_a_consumer_and_a_writer(rendered: dict[str, Rendere
     assert chart.deployment("consumer")["spec"]["replicas"] == 3
 
 
-def consumers(chart: Rendered) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = chart.deployment("consumer")["spec"]["template"]["spec"]["containers"]
-    return found
+def test_each_archive_has_an_enricher(rendered: dict[str, Rendered]) -> None:
+    containers = rendered["enricher-values.yaml"].containers_of("enricher")
+    assert [container["args"] for container in containers] == [
+        ["enrich", "--repository", "pacs"],
+        ["enrich", "--repository", "vna"],
+    ]
+
+
+def test_an_enricher_runs_only_where_there_is_an_archive_and_it_is_not_turned_off(
+    helm: Path, rendered: dict[str, Rendered]
+) -> None:
+    for name in ("default-values.yaml", "several-repositories-values.yaml", "no-enricher-values.yaml"):
+        assert rendered[name].components() == {"consumer", "writer"}
+    answer = _template(helm, "--values", CHART / "ci" / "no-enricher-values.yaml", "--set", "enricher.enabled=true")
+    assert "component: enricher" in answer.stdout
+
+
+def test_each_bridge_is_a_deployment_of_its_own(rendered: dict[str, Rendered]) -> None:
+    chart = rendered["several-bridges-values.yaml"]
+    assert chart.components() == {"consumer", "writer", "enricher", "bridge-old-pacs", "bridge-orthanc"}
+    (polling,) = chart.containers_of("bridge-old-pacs")
+    args = parser().parse_args(polling["args"])
+    assert (args.command, args.kind, args.repository) == ("bridge", "dicomweb", "pacs")
+    assert (args.poll, args.window) == (300.0, 30)
+    (following,) = chart.containers_of("bridge-orthanc")
+    args = parser().parse_args(following["args"])
+    assert (args.command, args.kind, args.repository) == ("bridge", "orthanc", "teaching")
+    assert args.without_deletions
+    (plain,) = rendered["bridge-values.yaml"].containers_of("bridge-orthanc")
+    assert plain["args"] == ["bridge", "orthanc", "--repository", "main"]
 
 
 def test_a_consumer_container_runs_as_many_workers_as_asked_for(rendered: dict[str, Rendered]) -> None:
     for name, workers in (("default-values.yaml", 1), ("workers-values.yaml", 4)):
-        for container in consumers(rendered[name]):
+        for container in rendered[name].containers_of("consumer"):
             assert parser().parse_args(container["args"]).workers == workers
 
 
 def test_probes_ask_the_program_for_the_health_of_their_own_repository(rendered: dict[str, Rendered]) -> None:
     chart = rendered["several-repositories-values.yaml"]
-    for container in consumers(chart):
+    for container in chart.containers_of("consumer"):
         assert str(chart.settings(container).consumer.health_file).startswith("/tmp/")  # noqa: S108 -- the emptyDir
         for kind, ready in (("startupProbe", False), ("livenessProbe", False), ("readinessProbe", True)):
             probe = container[kind]
@@ -211,14 +287,15 @@ def test_probes_ask_the_program_for_the_health_of_their_own_repository(rendered:
 
 
 def test_without_a_health_file_there_are_no_probes(rendered: dict[str, Rendered]) -> None:
-    for container in consumers(rendered["workers-values.yaml"]):
+    for container in rendered["workers-values.yaml"].containers_of("consumer"):
         assert not {"startupProbe", "livenessProbe", "readinessProbe"} & container.keys()
 
 
-def test_one_writer_runs_at_a_time(chart: Rendered) -> None:
-    specification = chart.deployment("writer")["spec"]
-    assert specification["replicas"] == 1
-    assert specification["strategy"] == {"type": "Recreate"}
+def test_one_of_each_runs_at_a_time_but_of_consumers(chart: Rendered) -> None:
+    for component in chart.components() - {"consumer"}:
+        specification = chart.deployment(component)["spec"]
+        assert specification["replicas"] == 1
+        assert specification["strategy"] == {"type": "Recreate"}
 
 
 def test_the_volume_is_mounted_where_the_writer_writes(chart: Rendered) -> None:
@@ -247,6 +324,11 @@ def test_files_that_settings_name_are_mounted_from_secrets_and_read_only(rendere
         settings = chart.settings(container)
         kafka, redis = settings.kafka, settings.redis
         for file in (kafka.ssl_ca_file, kafka.ssl_cert_file, kafka.ssl_key_file, redis.tls_ca_file, redis.tls_key_file):
+            assert file is not None
+            assert file.parent in folders
+        pacs = settings.archive("pacs")
+        assert pacs is not None
+        for file in (pacs.tls_ca_file, pacs.tls_cert_file, pacs.tls_key_file):
             assert file is not None
             assert file.parent in folders
 
@@ -282,21 +364,30 @@ def test_no_pod_can_reach_the_kubernetes_api(chart: Rendered) -> None:
 
 
 def test_no_service_puts_its_variables_among_the_settings(chart: Rendered) -> None:
-    assert [pod["enableServiceLinks"] for pod in chart.pods()] == [False, False]
+    assert {pod["enableServiceLinks"] for pod in chart.pods()} == {False}
 
 
-def test_a_pod_has_longer_to_end_than_the_consumer_takes(chart: Rendered) -> None:
+def test_a_pod_has_longer_to_end_than_the_program_takes(chart: Rendered) -> None:
     for pod, container in chart.containers():
-        assert pod["terminationGracePeriodSeconds"] > chart.settings(container).consumer.shutdown_timeout
+        settings = chart.settings(container)
+        longest = max([settings.consumer.shutdown_timeout, *(archive.timeout for archive in settings.archives)])
+        assert pod["terminationGracePeriodSeconds"] > longest
+
+
+def _is_secret(variable: str) -> bool:
+    group, _, rest = variable.removeprefix(PREFIX).lower().partition("__")
+    key = rest.rpartition("__")[2]
+    members = [setting for setting in NAMED.get(group, ()) if setting.secret]
+    return variable in SECRETS or key in {setting.name.rpartition(".")[2] for setting in members}
 
 
 def test_secrets_are_references_and_nothing_else(chart: Rendered) -> None:
     assert chart.of_kind("Secret") == []
     for config_map in chart.of_kind("ConfigMap"):
-        assert not SECRETS.keys() & config_map["data"].keys()
+        assert not [name for name in config_map["data"] if _is_secret(name)]
     for _, container in chart.containers():
         for entry in container["env"]:
-            if entry["name"] in SECRETS or "__SINKS__" in entry["name"]:
+            if _is_secret(entry["name"]):
                 assert entry.keys() == {"name", "valueFrom"}
                 assert entry["valueFrom"].keys() == {"secretKeyRef"}
 
@@ -310,8 +401,35 @@ def test_a_named_secret_becomes_its_variable(rendered: dict[str, Rendered]) -> N
         }
 
 
+def test_only_who_asks_an_archive_or_sends_to_a_sink_has_its_secrets(chart: Rendered) -> None:
+    for _, container in chart.containers():
+        command, repository = container["args"][0], container["name"].upper()
+        for entry in container["env"]:
+            if entry["name"].startswith(f"{PREFIX}ARCHIVES__"):
+                assert command in {"enrich", "bridge"}
+                assert entry["name"].startswith(f"{PREFIX}ARCHIVES__{repository}__")
+            elif entry["name"].startswith(f"{PREFIX}SINKS__"):
+                assert command == "write"
+
+
+def test_an_archives_secrets_reach_its_enricher_and_its_bridge(rendered: dict[str, Rendered]) -> None:
+    chart = rendered["several-bridges-values.yaml"]
+    pacs, teaching = chart.containers_of("enricher")
+    for container in (pacs, *chart.containers_of("bridge-old-pacs")):
+        assert [entry for entry in container["env"] if "valueFrom" in entry] == [
+            {
+                "name": "STOCKTAKE_ARCHIVES__PACS__TOKEN",
+                "valueFrom": {"secretKeyRef": {"name": "stocktake-archives", "key": "pacs"}},
+            }
+        ]
+    for container in (teaching, *chart.containers_of("bridge-orthanc")):
+        policy = chart.settings(container).archive("teaching")
+        assert policy is not None
+        assert (policy.username, policy.password, policy.token) == ("stocktake", STAND_IN, "")
+
+
 def test_selectors_match_their_pods_alone_and_survive_an_upgrade(chart: Rendered) -> None:
-    components = set()
+    components = []
     for deployment in chart.of_kind("Deployment"):
         selector = deployment["spec"]["selector"]["matchLabels"]
         assert selector.keys() == {
@@ -320,8 +438,9 @@ def test_selectors_match_their_pods_alone_and_survive_an_upgrade(chart: Rendered
             "app.kubernetes.io/component",
         }
         assert selector.items() <= deployment["spec"]["template"]["metadata"]["labels"].items()
-        components.add(selector["app.kubernetes.io/component"])
-    assert components == {"consumer", "writer"}
+        components.append(selector["app.kubernetes.io/component"])
+    assert len(set(components)) == len(components)
+    assert {"consumer", "writer"} <= set(components)
 
 
 def test_resources_are_unset_unless_given(rendered: dict[str, Rendered]) -> None:
@@ -330,6 +449,12 @@ def test_resources_are_unset_unless_given(rendered: dict[str, Rendered]) -> None
     assert given == [
         {"requests": {"cpu": "500m", "memory": "256Mi"}, "limits": {"memory": "512Mi"}},
         {"requests": {"cpu": 1, "memory": "256Mi"}},
+    ]
+    for container in rendered["enricher-values.yaml"].containers_of("enricher"):
+        assert container["resources"] == {"limits": {"memory": "512Mi"}}
+    chart = rendered["several-bridges-values.yaml"]
+    assert [container["resources"] for _, container in chart.containers() if "resources" in container] == [
+        {"limits": {"memory": "256Mi"}}
     ]
 
 
@@ -357,6 +482,25 @@ def test_changed_settings_replace_the_pods(rendered: dict[str, Rendered]) -> Non
         ("settings.repositories.pacs.format=native", "topics"),
         ("settings.repositories.Pacs.topics=pacs.events", "Pacs"),
         ("settings.repositories.pacs.topic=pacs.events", "topic"),
+        ("settings.repositories.pacs.format=hl7", "format"),
+        ("settings.repositories.pacs.heartbeats=yes", "heartbeats"),
+        ("settings.archives.main.timeout=5s", "url"),
+        ("settings.archives.main.url=orthanc:8042", "url"),
+        ("settings.archives.main.url=https://user:hunter2@pacs.example.org", "url"),
+        ("settings.archives.main.kind=fhir", "kind"),
+        ("settings.archives.main.password=hunter2", "password"),
+        ("settings.archives.main.token=hunter2", "token"),
+        ("settings.archives.main.requests_per_second=0", "requests_per_second"),
+        ("settings.archives.Main.url=https://pacs.example.org", "Main"),
+        ("secrets.archives.main.token=hunter2", "token"),
+        ("secrets.archives.main.username.name=stocktake-archives", "username"),
+        ("enricher.enabled=sometimes", "enabled"),
+        ("enricher.replicas=2", "replicas"),
+        ("bridges.a.kind=orthanc", "repository"),
+        ("bridges.a.kind=dimse", "kind"),
+        ("bridges.a.replicas=2", "replicas"),
+        ("bridges.a.args=--older", "args"),
+        ("bridges.A.kind=orthanc", "'A'"),
         ("settings.sinks.vna.timeout=5s", "url"),
         ("settings.sinks.vna.password=hunter2", "password"),
         ("secrets.sinks.vna.password=hunter2", "password"),
@@ -371,6 +515,35 @@ def test_the_schema_refuses_what_it_does_not_know_and_names_it(helm: Path, given
     assert answer.returncode != 0
     assert named in answer.stderr
     assert "schema" in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["bridges.b.kind=orthanc", "bridges.b.repository=pacs"], "bridges.b needs settings.archives.pacs"),
+        (
+            ["settings.archives.main.url=http://a", "bridges.b.kind=orthanc", "bridges.b.repository=main"],
+            "bridges.b is of kind orthanc, but settings.archives.main.kind is dicomweb",
+        ),
+        (
+            [
+                "settings.archives.main.url=http://a",
+                *(f"bridges.{name}.{given}" for name in "bc" for given in ("kind=dicomweb", "repository=main")),
+            ],
+            "bridges.b and bridges.c are of the same repository main",
+        ),
+        (["settings.archives.pacs.url=http://a"], "settings.archives.pacs is of no use: there is no repository pacs"),
+        (
+            ["secrets.archives.main.token.name=a", "secrets.archives.main.token.key=b"],
+            "secrets.archives.main is of no use: settings.archives.main is missing",
+        ),
+        (["enricher.enabled=true"], "enricher.enabled is true, but settings.archives names no archive"),
+    ],
+)
+def test_what_could_not_run_is_refused_with_the_reason(helm: Path, given: list[str], told: str) -> None:
+    answer = _template(helm, *(argument for one in given for argument in ("--set", one)))
+    assert answer.returncode != 0
+    assert told in answer.stderr
 
 
 def test_the_schema_allows_nothing_unknown_in_any_group() -> None:
@@ -389,7 +562,7 @@ def test_the_schema_allows_nothing_unknown_in_any_group() -> None:
     assert list(open_groups(schema, "values")) == []
 
 
-def test_the_notes_warn_of_servers_that_are_not_given(helm: Path, tmp_path: Path) -> None:
+def test_the_notes_warn_of_servers_and_heartbeats_that_are_not_given(helm: Path, tmp_path: Path) -> None:
     """Only an installation prints the notes, so a copy of the chart renders them as an object."""
     copy = shutil.copytree(CHART, tmp_path / "chart")
     shown = copy / "templates" / "shown.yaml"
@@ -404,4 +577,9 @@ def test_the_notes_warn_of_servers_that_are_not_given(helm: Path, tmp_path: Path
     defaults = notes("default-values.yaml")
     assert "WARNING: settings.kafka.bootstrap_servers" in defaults
     assert "WARNING: secrets.redis.url" in defaults
+    assert "bridge" not in defaults
     assert "WARNING" not in notes("all-settings-values.yaml")
+    bridges = notes("several-bridges-values.yaml")
+    assert "deployment/archive-stocktake-bridge-old-pacs" in bridges
+    assert "WARNING: settings.repositories.teaching.heartbeats is not true" in bridges
+    assert "settings.repositories.pacs.heartbeats" not in bridges

@@ -16,6 +16,7 @@ from pydicom.dataset import Dataset
 
 from consumers.apply import Applier, Decoded
 from consumers.formats.native import NativeFormat
+from consumers.owing import Owing
 from consumers.simulate import simulate
 from state.attributes import Level
 from state.connection import Connection, Meanwhile
@@ -157,7 +158,7 @@ def apply(
     """Apply native events, which were told at that time, after those applied before."""
     counts: Counter[str] = Counter()
     decoder = NativeFormat(settings.consumer, ZoneInfo("UTC"), counts)  # type: ignore[arg-type]
-    applier = Applier(state.studies, state.patients, counts)  # type: ignore[arg-type]
+    applier = Applier(state.studies, state.patients, Owing(state.debts, follows=False), counts)  # type: ignore[arg-type]
     field = partition_field("id", 0)
     first = applier.assign(field) + 1
     timestamp = parse_time(told)
@@ -301,11 +302,11 @@ class Unreliable(Studies):
 
     writes = 0
 
-    def write(self, batches, meanwhile=None):  # type: ignore[no-untyped-def]
+    def write(self, batches, *others):  # type: ignore[no-untyped-def]
         self.writes += 1
         if self.writes == 3:
             raise StateUnreachable("gone")
-        return super().write(batches, meanwhile)
+        return super().write(batches, *others)
 
 
 def test_an_import_that_was_interrupted_says_so_and_completes_when_run_again(

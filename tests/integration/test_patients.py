@@ -23,9 +23,11 @@ import state.studies as state_studies
 from consumers.apply import Applier, Decoded
 from consumers.counts import Counts
 from consumers.formats.native import NativeFormat
+from consumers.owing import Owing
 from state.anchors import Anchors
 from state.attributes import Level
 from state.connection import Command, Connection, Meanwhile, ScriptCall
+from state.debts import Debts
 from state.errors import ShardMoved, StateUnreachable
 from state.patient_news import Patient
 from state.patients import Patients
@@ -392,7 +394,12 @@ def _applier(deployment: Deployment, connection: Connection | None = None, parti
     connection = connection or deployment.opened.connection
     shards = deployment.settings.state.shards
     studies = Studies(connection, deployment.name, shards)
-    applier = Applier(studies, Patients(connection, deployment.name, shards), Counter())
+    applier = Applier(
+        studies,
+        Patients(connection, deployment.name, shards),
+        Owing(Debts(connection, deployment.name, shards), follows=True),
+        Counter(),
+    )
     applier.assign(partition_field("by-hand", partition))
     return applier
 

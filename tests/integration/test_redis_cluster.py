@@ -18,6 +18,7 @@ from consumers.simulate import simulate
 from state.attributes import Level
 from state.chain import Lease
 from state.connection import Command, Connection, Meanwhile, ScriptCall
+from state.debts import Tries
 from state.errors import StateMismatch, StateUnreachable
 from state.keys import ShardKeys
 from state.studies import Studies
@@ -27,6 +28,8 @@ from stocktake.sinks import deliveries
 from tests.cutover.world import BOTH_MAPPED, World
 from tests.harness import Deployment, wait_for
 from tests.integration.test_guarantee import Stream
+from tests.looks.world import LATER, open_world
+from tests.looks.world import World as Looks
 from tests.mix import EVERYTHING
 from tests.oracle.adversary import BEGIN, Universe, random_events
 from tests.oracle.events import moment
@@ -419,8 +422,23 @@ def test_every_script_works_and_resolving_the_head_equals_the_events(
         assert kinds == {"baseline", "delta", "rollup"}
         assert Studies(made.opened.connection, repository, SHARDS).lower_offsets("by-hand:0", -1) == SHARDS
     compare(World(cluster.url, tmp_path, Level.INSTANCE, REDIS__MODE="cluster", REDIS__TIMEOUT=PATIENT), seed)
+    look(open_world(tmp_path, cluster.url, "looks", REDIS__MODE="cluster", REDIS__TIMEOUT=PATIENT))
     scripts = {path.stem for path in (Path(__file__).parents[2] / "state" / "lua").glob("*.lua")}
     assert called == scripts - {"place"}  # which is part of others
+
+
+def look(world: Looks) -> None:
+    """Look things up in an archive; what cannot be is put off, and tried again."""
+    with contextlib.closing(world.deployment):
+        for number in range(1, 6):
+            world.store((f"1.{number}", f"1.{number}.1", f"1.{number}.1.1"))
+        world.consume()
+        debts = world.deployment.opened.debts
+        [first, *_] = debts.due(LATER)
+        debts.put_off(first.owed, Tries(first.token, 1, "away"), None)
+        assert debts.try_again(debts.given_up(), world.tick()) == 1
+        world.settle()
+        assert world.live() == world.expected()
 
 
 def test_the_guarantee_holds_when_primaries_fail_and_lose_their_tails(

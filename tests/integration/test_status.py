@@ -13,7 +13,7 @@ from monitor.partitions import BrokerPartition, BrokerPartitions, Hold, Patience
 from monitor.status import HEAD_FIELDS, Status, status
 from state.chain import Chain, Cuts, Lease
 from state.deliveries import Delivered, Deliveries
-from state.repository import Progress, partition_field
+from state.repository import NO_HEARTBEAT, Progress, partition_field
 from state.times import MICROSECONDS, to_iso
 from tests.harness import Deployment
 
@@ -35,7 +35,7 @@ def stands(deployment: Deployment, ends: BrokerPartitions | None = None, sinks: 
     name = opened.policy.name
     chain, deliveries = Chain(opened.connection, name), Deliveries(opened.connection, name)
     now = deployment.clock.now
-    return status(opened.repository, opened.studies, chain, ends, now, PATIENCE, deliveries, sinks)
+    return status(opened.repository, opened.studies, chain, ends, now, PATIENCE, deliveries, sinks, opened.debts)
 
 
 def ends(*last: int) -> BrokerPartitions:
@@ -152,3 +152,23 @@ def test_a_sink_is_behind_by_what_it_is_owed(deployment: Deployment) -> None:
     vna, new = stands(deployment, sinks=["vna", "new"]).sinks
     assert (vna.behind, vna.inventories, vna.trouble, vna.trouble_age) == (1 + 3, 1, "away", 1.0)
     assert (new.behind, new.sequence, new.trouble) == (3, 0, None)
+
+
+def test_a_bridge_that_never_beat_holds_everything_back_and_one_that_stopped_is_named(deployment: Deployment) -> None:
+    repository = deployment.opened.repository
+    repository.set_topics({"pacs": ("topic-id", 1)})
+    repository.publish_progress({FIELDS[0]: Progress(0, 4, NOW, NO_HEARTBEAT)})
+    found = stands(deployment)
+    assert (found.watermark, found.heartbeat_age) == (None, None)
+    assert [hold.why for hold in found.held_back_by] == ["no heartbeat has come; does the bridge run?"]
+    beaten = NOW - 600 * MICROSECONDS
+    repository.publish_progress({FIELDS[0]: Progress(beaten, 4, NOW, beaten)})
+    repository.publish_progress({FIELDS[0]: Progress(0, 4, NOW, NO_HEARTBEAT)})  # a consumer that was started again
+    found = stands(deployment)
+    assert (found.watermark, found.heartbeat_age) == (to_iso(beaten), 600.0)
+    for keys in deployment.shard_keys:
+        deployment.redis.hset(keys.offsets, FIELDS[0], 4)
+    [hold] = stands(deployment).held_back_by
+    assert hold.why == "no later heartbeat has come; does the bridge get on?"
+    repository.publish_progress({FIELDS[0]: Progress(NOW, 4, NOW)})  # none are expected any more
+    assert stands(deployment).heartbeat_age is None

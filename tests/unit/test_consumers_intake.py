@@ -90,7 +90,13 @@ def test_a_record_without_a_timestamp_is_taken_with_its_event_s_own_time() -> No
 
 def test_an_error_of_the_program_is_no_dead_letter() -> None:
     class Broken:
-        def decode(self, value: bytes, timestamp: int, key: bytes | None = None) -> list[Told]:
+        def decode(
+            self,
+            value: bytes,
+            timestamp: int,
+            key: bytes | None = None,
+            headers: Sequence[tuple[str, bytes | None]] = (),
+        ) -> list[Told]:
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

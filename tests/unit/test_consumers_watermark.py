@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from consumers.watermark import PartitionTimes, progress
-from state.repository import Progress
+from state.repository import NO_HEARTBEAT, Progress
 
 LATE = 5
 ASKED = 1000
@@ -42,3 +42,37 @@ def test_the_newest_event_counts_and_the_latest_record() -> None:
     times.applied(200, 350)
     times.applied(None, 340)
     assert (times.newest_event, times.latest_record) == (300, 340)
+
+
+# --- bridges -------------------------------------------------------------------------------------------------------
+
+
+def test_where_a_bridge_beats_nothing_is_vouched_for_before_the_first_beat() -> None:
+    times = PartitionTimes()
+    found = progress(times, 5, 5, ASKED, 0, bridged=True)
+    assert found is not None
+    assert (found.watermark, found.heartbeat, found.offset) == (0, NO_HEARTBEAT, 4)
+
+
+def test_the_watermark_goes_no_further_than_the_latest_heartbeat() -> None:
+    times = PartitionTimes()
+    times.applied(None, ASKED, heartbeat=ASKED - 7)
+    found = progress(times, 5, 5, ASKED, 0, bridged=True)
+    assert found is not None
+    assert (found.watermark, found.heartbeat) == (ASKED - 7, ASKED - 7)
+
+
+def test_a_heartbeat_vouches_for_nothing_that_is_not_applied() -> None:
+    times = PartitionTimes()
+    times.applied(ASKED - 100, ASKED, heartbeat=ASKED - 7)
+    found = progress(times, 5, 9, ASKED, 0, bridged=True)
+    assert found is not None
+    assert found.watermark == ASKED - 100
+
+
+def test_heartbeats_that_nobody_expects_hold_nothing_back() -> None:
+    times = PartitionTimes()
+    times.applied(None, ASKED, heartbeat=ASKED - 7)
+    found = progress(times, 5, 5, ASKED, 0)
+    assert found is not None
+    assert (found.watermark, found.heartbeat) == (ASKED, 0)

@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import get_args
+from typing import Final, get_args
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from consumers.counts import CountName, Counts
+from consumers.counts import CountName, Counts, LookCount
 from consumers.events import Event
 from consumers.formats.native import NativeFormat
 from monitor.metrics import METRICS
 from state.times import MICROSECONDS
-from stocktake.cli import COMMANDS
+from stocktake.cli import COMMANDS, parser
 from stocktake.exits import Exit
-from stocktake.setting_table import REPOSITORY_SETTINGS, SETTINGS, SINK_SETTINGS, Setting
+from stocktake.setting_table import ARCHIVE_SETTINGS, REPOSITORY_SETTINGS, SETTINGS, SINK_SETTINGS, Setting
 from stocktake.settings import load
 from tests.http_site import endpoints
 from tests.planted_faults import FAULTS
 from writers.manifest import Manifest, Member
 
 ROOT = Path(__file__).resolve().parents[2]
+ALL: Final = (*SETTINGS, *REPOSITORY_SETTINGS, *ARCHIVE_SETTINGS, *SINK_SETTINGS)
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 EVENTS = (ROOT / "docs" / "events.md").read_text(encoding="utf-8")
 METRICS_PAGE = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
@@ -35,6 +37,7 @@ DOCUMENTS = sorted(
     path.relative_to(ROOT).as_posix()
     for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "helm").rglob("*.md"))
 )
+ARCHIVES = [name for name in DOCUMENTS if re.fullmatch(r"docs/archives(/\w+)?\.md", name)]
 TEST_VARIABLE = re.compile(r"\bSTOCKTAKE_TEST_[A-Z]+\b")
 
 
@@ -71,7 +74,7 @@ def test_the_readme_lists_every_command() -> None:
     assert {f"`stocktake {name}`" for name in COMMANDS} == table("command", "does").keys()
 
 
-@pytest.mark.parametrize("setting", [*SETTINGS, *REPOSITORY_SETTINGS, *SINK_SETTINGS], ids=lambda setting: setting.name)
+@pytest.mark.parametrize("setting", ALL, ids=lambda setting: setting.name)
 def test_the_readme_tells_of_every_setting_its_variable_default_and_meaning(setting: Setting) -> None:
     found = table("setting", "variable", "default", "meaning")[f"`{setting.name}`"]
     default = f"`{setting.default}`" if setting.default else "(empty)"
@@ -80,13 +83,13 @@ def test_the_readme_tells_of_every_setting_its_variable_default_and_meaning(sett
 
 
 def test_the_readme_lists_no_setting_that_is_none() -> None:
-    known = {f"`{setting.name}`" for setting in (*SETTINGS, *REPOSITORY_SETTINGS, *SINK_SETTINGS)}
+    known = {f"`{setting.name}`" for setting in ALL}
     assert table("setting", "variable", "default", "meaning").keys() == known
 
 
 def test_the_readme_names_every_secret_that_may_come_from_a_file() -> None:
     paragraph = next(part for part in README.split("\n\n") if part.startswith("The secrets"))
-    secrets = {setting.name for setting in (*SETTINGS, *SINK_SETTINGS) if setting.secret}
+    secrets = {setting.name for setting in ALL if setting.secret}
     assert set(re.findall(r"`(\w+\.(?:<name>\.)?\w+)`", paragraph)) == secrets
 
 
@@ -109,13 +112,13 @@ def test_every_counter_is_documented_with_the_metric_that_it_is_in() -> None:
     }
     found.pop("counter")
     assert found == {counter: one.name for one in METRICS for counter in one.counters}
-    assert set(get_args(CountName)) <= found.keys()
+    assert {*get_args(CountName), *get_args(LookCount)} <= found.keys()
 
 
 def test_every_metric_in_an_example_is_one() -> None:
     for document in DOCUMENTS:
         text = (ROOT / document).read_text(encoding="utf-8")
-        assert set(re.findall(r"\b(stocktake_\w+)", text)) <= {one.name for one in METRICS}, document
+        assert set(re.findall(r"\b(stocktake_\w+)\b(?!\.py)", text)) <= {one.name for one in METRICS}, document
 
 
 def test_the_readme_lists_every_variable_that_the_tests_read() -> None:
@@ -186,6 +189,54 @@ def test_the_example_settings_file_loads(tmp_path: Path) -> None:
     config.write_text(example, encoding="utf-8")
     settings = load(config, {})
     assert [one.name for one in settings.repositories] == list(tomllib.loads(example)["repositories"])
+
+
+@pytest.mark.parametrize("document", ARCHIVES)
+def test_every_settings_file_for_an_archive_loads(document: str, tmp_path: Path) -> None:
+    examples = blocks((ROOT / document).read_text(encoding="utf-8"), "toml")
+    assert examples, document
+    for example in examples:
+        config = tmp_path / "stocktake.toml"
+        config.write_text(example, encoding="utf-8")
+        given = tomllib.loads(example)
+        settings = load(config, {})
+        assert [one.name for one in settings.repositories] == list(given["repositories"])
+        assert [one.name for one in settings.archives] == list(given["archives"])
+        # The secrets that it says may come from files are settings, and fit the others.
+        for variable in re.findall(r"\b(STOCKTAKE_\w+)_FILE=", example):
+            load(config, {variable: "secret"})
+
+
+@pytest.mark.parametrize("document", ARCHIVES)
+def test_every_command_line_for_an_archive_is_one(document: str, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = list(command_lines((ROOT / document).read_text(encoding="utf-8")))
+    assert lines, document
+    for line in lines:
+        command, *arguments = shlex.split(line, comments=True)[1:]
+        try:
+            parser(command).parse_args([command, *arguments])
+        except SystemExit:
+            pytest.fail(f"{document}: {line}: {capsys.readouterr().err}")
+
+
+def command_lines(document: str) -> Iterator[str]:
+    """Each call of the program in a block of the shell, or within a sentence; without what is done with its output."""
+    for block in blocks(document, "sh"):
+        for line in block.replace("\\\n", " ").splitlines():
+            if line.startswith("stocktake "):
+                yield re.split(r"\s[>|&;]", line)[0]
+    sentences = re.sub(r"^```.*?^```$", "", document, flags=re.MULTILINE | re.DOTALL)
+    for found in re.findall(r"`(stocktake\s[^`]+)`", sentences):
+        yield " ".join(found.split())
+
+
+def test_every_product_has_a_page_that_says_the_same_four_things() -> None:
+    wanted = ["What to configure there", "What arrives", "What is lost", "How to check"]
+    pages = [name for name in ARCHIVES if name != "docs/archives.md"]
+    assert {f"docs/{link}" for link in links("docs/archives.md") if re.fullmatch(r"archives/\w+\.md", link)} == {*pages}
+    for name in pages:
+        headings = re.findall(r"^## (.+)$", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
+        assert headings == wanted, name
 
 
 @pytest.mark.parametrize("number", range(len(blocks(EVENTS, "json"))))

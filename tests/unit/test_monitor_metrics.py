@@ -8,7 +8,7 @@ from typing import Final, get_args
 
 import pytest
 
-from consumers.counts import CountName
+from consumers.counts import CountName, LookCount
 from monitor.exposition import Sample, exposition
 from monitor.metrics import METRICS, to_prometheus
 from monitor.partitions import PartitionStatus
@@ -42,6 +42,7 @@ STATUS: Final = Status(
     partitions=(PARTITION,),
     sinks=(SinkStatus("vna", 4, 1, 4, 6, 1_000_000, 2, "it is away", "2026-11-21T10:00:00.000000+00:00", 7.25),),
     counters={"events_store": 9_007_199_254_740_992, "apply_microseconds": 1_500_000, "of_another_version": 3},
+    heartbeat_age=3.5,
 )
 NOTHING: Final = Status(
     repository="new",
@@ -94,6 +95,7 @@ def test_what_is_not_known_has_no_value_and_what_never_happened_has_0() -> None:
         "stocktake_partition_watermark_age_seconds",
         "stocktake_oldest_debt_cuts",
         "stocktake_head_age_seconds",
+        "stocktake_heartbeat_age_seconds",
     }
     assert {metric.name for metric in METRICS} - {name for name, _ in values} == absent
     new = (("repository", "new"),)
@@ -125,4 +127,4 @@ def test_names_say_what_is_counted_and_in_which_unit() -> None:
 def test_every_count_of_the_consumers_is_in_one_metric() -> None:
     read = [counter for metric in METRICS for counter in metric.counters]
     assert len(read) == len(set(read))
-    assert set(get_args(CountName)) <= set(read)
+    assert {*get_args(CountName), *get_args(LookCount)} <= set(read)

@@ -16,6 +16,7 @@ SASL: Final = {
     "KAFKA__SASL_PASSWORD": "hunter2",
 }
 SENTINEL: Final = {"REDIS__MODE": "sentinel", "REDIS__URL": "redis://s1,s2", "REDIS__SENTINEL_MASTER": "archive"}
+ARCHIVE: Final = {"ARCHIVES__MAIN__URL": "https://archive.example.org/dicom-web"}
 
 
 def variables(given: dict[str, str]) -> dict[str, str]:
@@ -33,6 +34,9 @@ def variables(given: dict[str, str]) -> dict[str, str]:
         SENTINEL | {"REDIS__SENTINEL_USERNAME": "watcher", "REDIS__SENTINEL_PASSWORD": "hunter2"},
         {"REDIS__MODE": "cluster", "REDIS__URL": "rediss://n1:7000,n2:7000", "REDIS__TLS_CA_FILE": "/ca"},
         {"REDIS__URL": "unix:///run/redis.sock"},
+        ARCHIVE,
+        ARCHIVE | {"ARCHIVES__MAIN__USERNAME": "u", "ARCHIVES__MAIN__PASSWORD": "hunter2"},
+        ARCHIVE | {"ARCHIVES__MAIN__TOKEN": "hunter2", "ARCHIVES__MAIN__TLS_CA_FILE": "/ca"},
     ],
 )
 def test_settings_that_fit_each_other_are_taken(given: dict[str, str]) -> None:
@@ -76,6 +80,29 @@ def test_settings_that_fit_each_other_are_taken(given: dict[str, str]) -> None:
             "is of no use without redis.tls_cert_file",
         ),
         ({"HTTP__TLS_KEY_FILE": "/key"}, "HTTP__TLS_KEY_FILE", "is of no use without http.tls_cert_file"),
+        ({"ARCHIVES__MAIN__KIND": "orthanc"}, "ARCHIVES__MAIN__URL", "is missing; an archive needs a url"),
+        ({"ARCHIVES__OTHER__URL": "http://a"}, "ARCHIVES__OTHER__URL", "is of no use: no repository other"),
+        (
+            ARCHIVE | {"ARCHIVES__MAIN__PASSWORD": "hunter2"},
+            "ARCHIVES__MAIN__PASSWORD",
+            "is of no use without username",
+        ),
+        (
+            ARCHIVE | {"ARCHIVES__MAIN__USERNAME": "u", "ARCHIVES__MAIN__TOKEN": "hunter2"},
+            "ARCHIVES__MAIN__TOKEN",
+            "is of no use together with username",
+        ),
+        (ARCHIVE | {"ARCHIVES__MAIN__TLS_KEY_FILE": "/k"}, "ARCHIVES__MAIN__TLS_KEY_FILE", "is of no use without tls"),
+        (
+            {"ARCHIVES__MAIN__URL": "http://a", "ARCHIVES__MAIN__TLS_CA_FILE": "/ca"},
+            "ARCHIVES__MAIN__TLS_CA_FILE",
+            "is of no use with a URL of http:",
+        ),
+        (
+            {"ARCHIVES__MAIN__URL": "https://u:hunter2@a"},
+            "ARCHIVES__MAIN__URL",
+            "(hidden) is not valid; expected an http",
+        ),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused_with_the_variable_and_without_a_secret(

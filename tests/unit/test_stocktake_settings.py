@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stocktake.setting_table import REPOSITORY_SETTINGS, SETTINGS, SINK_SETTINGS, Setting
+from stocktake.setting_table import ARCHIVE_SETTINGS, REPOSITORY_SETTINGS, SETTINGS, SINK_SETTINGS, Setting
 from stocktake.settings import Settings, SettingsError, load
 
-ALL: Final = (*SETTINGS, *REPOSITORY_SETTINGS, *SINK_SETTINGS)
+ALL: Final = (*SETTINGS, *REPOSITORY_SETTINGS, *ARCHIVE_SETTINGS, *SINK_SETTINGS)
 
 
 def by_name(setting: Setting) -> str:

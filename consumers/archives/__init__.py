@@ -1,0 +1,1 @@
+"""Archives as they can be asked: one module for each way."""

@@ -1,0 +1,1 @@
+"""What runs inside an archive, not inside Stocktake: files that stand alone."""

@@ -1,0 +1,194 @@
+"""stocktake crawl: look up every study that the archive has, while its events go on."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import time
+from contextlib import closing
+from dataclasses import replace
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import orjson
+
+from consumers.archives.archive import ArchiveBusy, ArchiveError
+from consumers.crawl import POSITION, Crawl, CrawlPosition
+from consumers.publish import PublishError, ensure_topic
+from state.errors import StateUnreachable
+from state.positions import Positions
+from stocktake.archives import archive_policy, open_archive, open_publisher
+from stocktake.arguments import whole_number
+from stocktake.caught_up import CaughtUp
+from stocktake.exits import CommandError, Exit
+from stocktake.progress import Progress
+from stocktake.settings import Settings
+from stocktake.signals import stop_on_signals
+from stocktake.wiring import OpenRepository, open_repository
+
+HELP: Final = "build the first state of an archive: look up every study that it has, while its events go on"
+EXAMPLE: Final = """stocktake crawl
+stocktake crawl --chunk 200
+stocktake crawl --pause
+stocktake crawl --go-on
+stocktake crawl --absent"""
+
+log = logging.getLogger(__name__)
+
+_AGAIN: Final = 5.0  # seconds between two tries while a server is away
+_LOOK: Final = 0.5
+_SAY: Final = 60.0  # seconds between two lines of progress in the log
+_UNHEARD: Final = 60.0  # seconds without progress after which it is asked whether anybody looks
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        f"{HELP[0].upper()}{HELP[1:]}. Needs `stocktake consume` and `stocktake enrich` to run (or `stocktake run`). "
+        "A crawl that was ended goes on where it was when it is started again. When it is finished, the chain's "
+        "beginning may be open."
+    )
+    parser.add_argument(
+        "--chunk", type=whole_number, default=500, metavar="N", help="studies listed at a time (default: %(default)s)"
+    )
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--pause", action="store_true", help="let a crawl that runs wait, and end")
+    what.add_argument("--go-on", action="store_true", help="let a crawl that waits go on, and end")
+    what.add_argument(
+        "--absent",
+        action="store_true",
+        help="have those studies looked up that the state has and the archive does not list, and end",
+    )
+    what.add_argument("--anew", action="store_true", help="begin anew, also if one was not finished")
+
+
+def run(args: argparse.Namespace, settings: Settings) -> Exit:
+    """Print one JSON summary on stdout. Exit code 1: some studies could not be looked up."""
+    policy = archive_policy(settings, settings.repository(args.repository).name)
+    with closing(open_repository(settings, policy.name)) as opened:
+        positions = Positions(opened.connection, policy.name)
+        if args.pause or args.go_on:
+            return _pause(positions, paused=args.pause)
+        zone = ZoneInfo(opened.policy.timezone)
+        with closing(open_archive(policy, zone)) as archive, Progress("studies listed") as progress:
+            crawl = Crawl(
+                archive,
+                opened.debts,
+                positions,
+                opened.connection.now,
+                args.chunk,
+                _Told(progress).tell,
+            )
+            if args.absent:
+                return _absent(settings, opened, crawl)
+            position = _begin(opened, positions, policy.url, anew=args.anew)
+            return _run(settings, opened, crawl, position, positions)
+
+
+class _Told:
+    """How far it is: on a terminal all the time, in the log each minute; and that nobody does the work."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._said_at = time.monotonic()
+        self._moved_at = self._said_at
+        self._waiting = 0
+
+    def tell(self, position: CrawlPosition, waiting: int) -> None:
+        """So many studies wait to be looked up."""
+        now = time.monotonic()
+        self._progress.at(position.listed - min(waiting, position.listed))
+        if waiting != self._waiting or not waiting or position.paused:
+            self._waiting, self._moved_at = waiting, now
+        if now - self._said_at < _SAY:
+            return
+        self._said_at = now
+        if position.paused:
+            log.info("the crawl waits, until `stocktake crawl --go-on`")
+        elif now - self._moved_at >= _UNHEARD:
+            log.warning(
+                "%d studies wait to be looked up, and nothing happens: are `stocktake enrich` and `consume` running?",
+                waiting,
+            )
+        else:
+            log.info("%d studies listed, %d of them wait to be looked up", position.listed, waiting)
+
+
+def _absent(settings: Settings, opened: OpenRepository, crawl: Crawl) -> Exit:
+    stop = stop_on_signals()
+    try:
+        with open_publisher(settings, opened) as publisher:
+            found = crawl.ask_for_absent(publisher, opened.studies, stop)
+    except (ArchiveBusy, PublishError) as error:
+        raise CommandError(Exit.UNREACHABLE, str(error)) from error
+    if found is None:
+        return Exit.INTERRUPTED
+    summary = {"repository": opened.policy.name, "listed": found[0], "not_listed": found[1]}
+    sys.stdout.write(orjson.dumps(summary).decode() + "\n")
+    return Exit.DONE
+
+
+def _pause(positions: Positions, *, paused: bool) -> Exit:
+    found = positions.read(POSITION)
+    if found is None or found["finished"]:
+        raise CommandError(Exit.USAGE, "no crawl is under way")
+    positions.write(POSITION, found | {"paused": paused})
+    return Exit.DONE
+
+
+def _begin(opened: OpenRepository, positions: Positions, url: str, *, anew: bool) -> CrawlPosition:
+    """The position of a crawl that was not finished, or that of a new one."""
+    found = positions.read(POSITION)
+    known = None if found is None else CrawlPosition.of(found)
+    if known is not None and not known.finished and not anew:
+        if known.archive != url:
+            raise CommandError(
+                Exit.USAGE, f"a crawl of {known.archive} is not finished, and the archive is {url} now; use --anew"
+            )
+        log.info("going on with a crawl that has listed %d studies", known.listed)
+        known = replace(known, paused=False)
+        positions.write(POSITION, known.to_json())
+        return known
+    lost = opened.repository.counters().get("messages_lost", 0)
+    position = CrawlPosition(url, opened.connection.now(), lost=lost)
+    positions.write(POSITION, position.to_json())
+    return position
+
+
+def _run(
+    settings: Settings, opened: OpenRepository, crawl: Crawl, position: CrawlPosition, positions: Positions
+) -> Exit:
+    stop = stop_on_signals()
+    ensure_topic(settings.kafka, opened.policy.topics[0])
+    said = ""
+    while position.following is not None and not stop.is_set():
+        try:
+            with open_publisher(settings, opened) as publisher:
+                position = crawl.list_all(publisher, position, stop)
+            said = ""
+        except (ArchiveBusy, PublishError, StateUnreachable) as error:
+            if str(error) != said:
+                log.warning("%s; the crawl waits", error)
+                said = str(error)
+            pause = error.retry_after if isinstance(error, ArchiveBusy) else None
+            stop.wait(max(_AGAIN, pause or 0.0))
+            position = CrawlPosition.of(positions.read(POSITION) or position.to_json())
+        except ArchiveError as error:
+            raise CommandError(Exit.BAD_INPUT, str(error)) from error
+    given_up = None
+    if not stop.is_set():
+        # The looks of the last chunk have to be debts before it can be told that those are paid.
+        with closing(CaughtUp(settings, [opened.policy.name])) as caught_up:
+            while not caught_up() and not stop.wait(_LOOK):
+                pass
+        given_up = crawl.wait_until_settled(position, stop)
+    if given_up is None:
+        sys.stderr.write("ended before the end; start it again to go on\n")
+        return Exit.INTERRUPTED
+    whole = not given_up and opened.repository.counters().get("messages_lost", 0) == position.lost
+    positions.write(POSITION, replace(position, finished=True).to_json())
+    if whole:
+        opened.repository.set_whole()
+    summary = {"repository": opened.policy.name, "listed": position.listed, "given_up": given_up, "whole": whole}
+    sys.stdout.write(orjson.dumps(summary).decode() + "\n")
+    return Exit.DONE if whole else Exit.FAULTS
