@@ -95,6 +95,11 @@ def of_instance() -> dict[str, Attribute]:
     return of_study_alone() | recordable(Level.SERIES) | recordable(Level.INSTANCE)
 
 
+def of_key_object() -> dict[str, Attribute]:
+    """What is kept of a Key Object Selection itself: what it is about too, as it may be a rejection note."""
+    return recordable(Level.INSTANCE) | {EVIDENCE: _EVIDENCE_ROW}
+
+
 def kept(dataset: Mapping[str, Any], wanted: Mapping[str, Attribute]) -> DicomJson:
     """The wanted elements of a data set that can be read."""
     found: DicomJson = {}

@@ -1,9 +1,10 @@
 """Orthanc as an archive: its own REST API, which says more than its DICOMweb plug-in and reads fewer files.
 
-A study costs five requests, one more for each further thousand of instances, and one for each of its first
-``_SAMPLES`` series: the whole header of one instance tells attributes of study and series that Orthanc's database does
-not keep. Where both have a value, the database's counts: it is what Orthanc lists. Attributes of single instances are
-those of the database, but for a series of one instance, whose header was read.
+A study costs five requests, one more for each further thousand of instances, one for each of its first ``_SAMPLES``
+series, and one for each Key Object Selection. The whole header of one instance tells attributes of study and series
+that Orthanc's database does not keep. Where both have a value, the database's counts: it is what Orthanc lists.
+Attributes of single instances are those of the database, but for a series of one instance and for Key Object
+Selections, whose headers were read.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, Final
 
 from consumers.archives.archive import ArchiveRefused, DicomJson, FoundStudy, Page
 from consumers.archives.client import ArchiveClient
+from consumers.archives.elements import of_key_object
 from consumers.archives.orthanc_resources import (
     ListedStudy,
     OrthancInstance,
@@ -23,11 +25,13 @@ from consumers.archives.orthanc_resources import (
     study_elements,
     uid_of,
 )
+from consumers.formats.rejection import KEY_OBJECT_SELECTION
 from state.attributes import SERIES_INSTANCE_UID, STUDY_INSTANCE_UID, Attribute, Level, recordable
 from state.vr import is_uid
 
 PREFIX: Final = "orthanc:"  # of references
 _SAMPLES: Final = 50  # series of a study of which a header is read
+_KEY_OBJECTS: Final = 200  # Key Object Selections of a study that are read
 
 
 class OrthancArchive:
@@ -46,12 +50,15 @@ class OrthancArchive:
             return None
         usable = [one for one in listed.instances if one.usable]
         headers = self._headers(usable)
+        key_objects = self._key_objects(usable)
         of_study = _first_of(headers.values(), _above_instances(Level.STUDY)) | study_elements(listed.newest)
         datasets = []
         for one in usable:
             header = headers.get(_series_of(one), {})
             dataset = of_study | elements(header, _above_instances(Level.SERIES)) | one.dataset
-            if _is_alone(one, listed):
+            if one.id in key_objects:
+                dataset = elements(key_objects[one.id], of_key_object()) | dataset
+            elif _is_alone(one, listed):
                 dataset = elements(header, recordable(Level.INSTANCE)) | dataset
             datasets.append(dataset)
         return FoundStudy(study_instance_uid, of_study, datasets, listed.updated, _names(listed))
@@ -103,6 +110,11 @@ class OrthancArchive:
             if len(samples) < _SAMPLES or _series_of(one) in samples:
                 samples.setdefault(_series_of(one), one.id)
         return {series: self._resources.tags(sample) for series, sample in samples.items()}
+
+    def _key_objects(self, instances: Sequence[OrthancInstance]) -> dict[str, Mapping[str, Any]]:
+        """The headers of Key Object Selections, which may be rejection notes, by Orthanc's id."""
+        found = [one.id for one in instances if one.sop_class_uid == KEY_OBJECT_SELECTION]
+        return {one: self._resources.tags(one) for one in found[:_KEY_OBJECTS]}
 
 
 def _series_of(instance: OrthancInstance) -> tuple[str, str]:

@@ -48,8 +48,12 @@ class OrthancInstance:
     def usable(self) -> bool:
         """Whether it can stand in an inventory: its UIDs are such, and its SOP Class is known."""
         uids = (self.study_instance_uid, self.series_instance_uid, self.sop_instance_uid)
-        sop_class = self.dataset.get(SOP_CLASS_UID, {}).get("Value", [""])[0]
-        return all(map(is_uid, (*uids, sop_class)))
+        return all(map(is_uid, (*uids, self.sop_class_uid)))
+
+    @property
+    def sop_class_uid(self) -> str:
+        """Empty if it is not known."""
+        return str(self.dataset.get(SOP_CLASS_UID, {}).get("Value", [""])[0])
 
 
 @dataclass(frozen=True, slots=True)

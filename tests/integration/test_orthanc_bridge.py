@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event as Flag
 from threading import Thread
@@ -19,13 +19,20 @@ import pydicom
 import pytest
 from kafka import KafkaConsumer, TopicPartition
 from pydicom.dataset import Dataset
+from pydicom.uid import UID
 
+from consumers.answers import answer
 from consumers.archives.client import ArchiveClient
 from consumers.archives.orthanc import OrthancArchive
 from consumers.bridges.bridge import Bridge
 from consumers.bridges.orthanc import NAME, OrthancFeed
+from consumers.events import Event
+from consumers.formats.native import NativeFormat
+from consumers.formats.rejection import KEY_OBJECT_SELECTION
+from consumers.merge import merge
 from consumers.publish import Publisher
 from state.attributes import PATIENT_ID
+from state.debts import Debt
 from state.positions import Positions
 from state.record import StudyRecord
 from tests.harness import Deployment, wait_for
@@ -372,6 +379,36 @@ def test_the_archive_answers_for_studies_references_and_pages(site: Site) -> Non
         pages = list(pages_of(archive, 2))
         assert {uid for page in pages for uid in page} == {"1.2.3.17", "1.2.3.18", "1.2.3.19"}
         assert len(pages) == 2
+
+
+def test_a_rejection_note_in_orthanc_is_read_with_what_it_rejects(site: Site) -> None:
+    rejected, kept = (made("1.2.3.27", "1.2.3.27.1", f"1.2.3.27.1.{number}") for number in (1, 2))
+    note = made("1.2.3.27", "1.2.3.27.9", "1.2.3.27.9.1", "P1", Modality="KO")
+    note.SOPClassUID = note.file_meta.MediaStorageSOPClassUID = UID(KEY_OBJECT_SELECTION)
+    title, named, series, evidence = Dataset(), Dataset(), Dataset(), Dataset()
+    title.CodeValue, title.CodingSchemeDesignator, title.CodeMeaning = "113037", "DCM", "a title"
+    named.ReferencedSOPClassUID, named.ReferencedSOPInstanceUID = rejected.SOPClassUID, rejected.SOPInstanceUID
+    series.SeriesInstanceUID, series.ReferencedSOPSequence = rejected.SeriesInstanceUID, [named]
+    evidence.StudyInstanceUID, evidence.ReferencedSeriesSequence = rejected.StudyInstanceUID, [series]
+    note.ConceptNameCodeSequence, note.CurrentRequestedProcedureEvidenceSequence = [title], [evidence]
+    site.orthanc.stow([rejected, kept, note])
+    with site.client() as client:
+        found = OrthancArchive(client).study("1.2.3.27")
+    debt = Debt("1.2.3.27", "t:0:1", 0, None)
+    record = StudyRecord(debt.owed)
+    decoder = NativeFormat(site.deployment.settings.consumer, UTC, Counter())
+    for message in answer(debt, None, found, remove_absent=True, now=1_800_000_000_000_000):
+        for told in decoder.decode(message.value, 2_000_000_000_000_000):
+            if isinstance(told, Event):
+                merge(record, [(told, "t:0", 2)])
+    removed = record.instance(str(rejected.SOPInstanceUID))
+    assert removed is not None
+    assert removed.tombstone is not None
+    assert removed.tombstone.reason["00080100"] == "113037"
+    assert {uid for uid, one in record.instances() if one.tombstone is None} == {
+        str(kept.SOPInstanceUID),
+        str(note.SOPInstanceUID),
+    }
 
 
 def pages_of(archive: OrthancArchive, size: int) -> Iterator[list[str]]:
