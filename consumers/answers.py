@@ -8,6 +8,7 @@ from consumers.archives.archive import DicomJson, FoundStudy
 from consumers.events import Action
 from consumers.formats.rejection import KEY_OBJECT_SELECTION
 from consumers.messages import Message, events, settle, study_key, uid_element
+from consumers.rejections import is_rejected
 from state.attributes import SERIES_INSTANCE_UID, SOP_CLASS_UID, SOP_INSTANCE_UID, STUDY_INSTANCE_UID, Level
 from state.debts import Debt
 from state.record import StudyRecord
@@ -38,8 +39,10 @@ def answer(
         yield from events(Action.STORE, Level.INSTANCE, uid, time, stored, answers=token)
         yield from events(Action.UPDATE, Level.INSTANCE, uid, time, described, answers=token)
         if remove_absent and record is not None:
-            listed = {_uid(dataset, SOP_INSTANCE_UID) for dataset in instances}
-            absent = list(_live_but(listed, record))
+            listed = {_uid(dataset, SOP_INSTANCE_UID) for dataset in instances} | {*found.others}
+            # What a note has rejected comes back when the note goes: it is removed after it.
+            gone = [uid for uid in sorted(rejected) if uid not in listed]
+            absent = [*_live_but(listed, record), *(_identity(record, uid) for uid in gone)]
             yield from events(Action.DELETE, Level.INSTANCE, uid, time, absent, answers=token)
     yield settle(uid, token, now, study_key(uid))
 
@@ -57,30 +60,37 @@ def _without(record: StudyRecord, time: int, token: str) -> Iterator[Message]:
     """Removes a whole study: by its instances, so that each has a tombstone of its own, if nothing else is known."""
     uid = record.study_instance_uid
     instances = list(_live_but(set(), record))
-    by_instances = bool(instances) and not record.is_incomplete
-    if by_instances and all(series.instances for series in record.inventoried_series()):
+    known_by_instances = bool(instances) and not record.is_incomplete and not record.rejected
+    if known_by_instances and all(series.instances for series in record.inventoried_series()):
         yield from events(Action.DELETE, Level.INSTANCE, uid, time, instances, answers=token)
     else:
+        # Later than the end of a life before this one, or it would be taken for that, told again.
+        ended = record.ended.at + 1 if record.ended is not None else 0
         study = {STUDY_INSTANCE_UID: uid_element(uid)}
-        yield from events(Action.DELETE, Level.STUDY, uid, time, [study], answers=token)
+        yield from events(Action.DELETE, Level.STUDY, uid, max(time, ended), [study], answers=token)
 
 
 def _live_but(listed: Set[str], record: StudyRecord) -> Iterator[DicomJson]:
     """Live instances of the record that are not listed."""
     for uid, instance in record.instances():
         if uid not in listed and instance.tombstone is None:
-            yield {
-                STUDY_INSTANCE_UID: uid_element(record.study_instance_uid),
-                SERIES_INSTANCE_UID: uid_element(instance.series_instance_uid),
-                SOP_INSTANCE_UID: uid_element(uid),
-            }
+            yield _identity(record, uid)
+
+
+def _identity(record: StudyRecord, sop_instance_uid: str) -> DicomJson:
+    """The UIDs of an instance of the record, from the study down."""
+    instance = record.instance(sop_instance_uid)
+    series = "" if instance is None else instance.series_instance_uid
+    uids = (record.study_instance_uid, series, sop_instance_uid)
+    tags = (STUDY_INSTANCE_UID, SERIES_INSTANCE_UID, SOP_INSTANCE_UID)
+    return {tag: uid_element(uid) for tag, uid in zip(tags, uids, strict=True)}
 
 
 def _rejected(record: StudyRecord) -> set[str]:
     """Instances that a rejection note removed, and nobody has stored since."""
-    named = {uid: note.time for note in record.rejected.values() for uid in note.sop_instance_uids}
+    named = {uid for note in record.rejected.values() for uid in note.sop_instance_uids}
     found = ((uid, record.instance(uid)) for uid in named)
-    return {uid for uid, one in found if one and one.tombstone and one.tombstone.time == named[uid]}
+    return {uid for uid, one in found if one and one.tombstone and is_rejected(record, uid, one.tombstone)}
 
 
 def _uid(dataset: DicomJson, tag: str) -> str:

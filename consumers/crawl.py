@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from threading import Event as Flag
 from typing import Any, Final
 
-from consumers.archives.archive import Archive
+from consumers.archives.archive import Archive, ArchiveRefused, Page
 from consumers.messages import look
 from consumers.publish import Publisher
 from state.debts import Debts
@@ -28,6 +28,7 @@ from state.positions import Positions
 from state.studies import Studies
 
 POSITION: Final = "crawl"
+PAUSED: Final = "crawl:paused"  # is there while a crawl is to wait
 
 _LOOK: Final = 0.2  # seconds between two looks at what is owed
 _AHEAD: Final = 2  # chunks: more is not owed at any time
@@ -38,15 +39,14 @@ class CrawlPosition:
     """Where a crawl stands. ``following`` is the place in the archive's list at which the next chunk begins.
 
     ``following`` is None when all is listed. ``begun`` is when it began (UTC microseconds), ``lost`` how many messages
-    had been lost by then. ``paused``: it was asked to wait.
+    had been lost by then.
     """
 
-    archive: str
-    begun: int
+    archive: str = ""
+    begun: int = 0
     following: str | None = ""
     listed: int = 0
     lost: int = 0
-    paused: bool = False
     finished: bool = False
 
     @classmethod
@@ -67,9 +67,9 @@ class Crawl:
         positions: Positions,
         now: Callable[[], int],
         chunk: int,
-        progress: Callable[[CrawlPosition, int], None],
+        progress: Callable[[CrawlPosition, int, bool], None],
     ) -> None:
-        """``progress`` is told the position and how many studies wait to be looked up."""
+        """``progress`` is told the position, how many studies wait to be looked up, and whether the crawl is paused."""
         self._archive = archive
         self._debts = debts
         self._positions = positions
@@ -84,20 +84,20 @@ class Crawl:
             ArchiveError, PublishError, StateError: go on later, at the position that is kept.
         """
         while position.following is not None and not stop.is_set():
-            position = self._heed(position)
+            paused = self._positions.read(PAUSED) is not None
             begin = position.following or ""
             waiting = self._debts.count() - self._debts.count_given_up()
-            self._progress(position, waiting)
-            if position.paused or waiting >= _AHEAD * self._chunk:
+            self._progress(position, waiting, paused)
+            if paused or waiting >= _AHEAD * self._chunk:
                 stop.wait(_LOOK)
                 continue
-            page = self._archive.page(begin, self._chunk)
+            page = self._page(begin)
             now = self._now()
             for uid in page.study_instance_uids:
                 publisher.send(*look(uid, now))
             publisher.flush()
             position = replace(
-                self._heed(position),
+                position,
                 following=page.following,
                 listed=position.listed + len(page.study_instance_uids),
             )
@@ -118,7 +118,7 @@ class Crawl:
         while following is not None:
             if stop.is_set():
                 return None
-            page = self._archive.page(following, self._chunk)
+            page = self._page(following)
             listed.update(page.study_instance_uids)
             following = page.following
         asked = 0
@@ -133,10 +133,12 @@ class Crawl:
         publisher.flush()
         return len(listed), asked
 
-    def _heed(self, position: CrawlPosition) -> CrawlPosition:
-        """The position, paused if it was asked for in the meantime."""
-        found = self._positions.read(POSITION)
-        return position if found is None else replace(position, paused=bool(found.get("paused")))
+    def _page(self, begin: str) -> Page:
+        try:
+            return self._archive.page(begin, self._chunk)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            text = f"the archive's list of studies led to a {type(error).__name__} of this program"
+            raise ArchiveRefused(text) from error
 
     def wait_until_settled(self, position: CrawlPosition, stop: Flag) -> int | None:
         """Wait until what is owed now was looked up once; how many were given up, None if ``stop`` came first.
@@ -151,7 +153,7 @@ class Crawl:
             tokens = self._debts.tokens(by_shard)
             given_up = {debt.owed for debt in self._debts.given_up()}
             owed = [name for name in owed if name in tokens and name not in given_up]
-            self._progress(position, len(owed))
+            self._progress(position, len(owed), False)
             if not owed:
                 return len(given_up)
             stop.wait(_LOOK)

@@ -26,9 +26,10 @@ from consumers.clock import Clock
 from consumers.counts import LookCount
 from consumers.messages import Message, look, settle
 from consumers.policy import ArchivePolicy
-from consumers.publish import EventTooLarge, Publisher, PublishError
-from state.debts import Debt, Debts, Tries, is_reference
+from consumers.publish import EventTooLarge, Publisher, PublishError, RefusedAsTooLarge
+from state.debts import Debt, Debts, Tries, is_reference, partition_of
 from state.errors import StateUnreachable
+from state.record import StudyRecord
 from state.studies import Studies
 from state.times import MICROSECONDS
 
@@ -77,6 +78,9 @@ class Enricher:
         self._publisher: Publisher | None = None
         self._asked: dict[str, str] = {}  # token by what is owed, while it is asked for
         self._written: dict[str, tuple[str, float]] = {}  # token and since when the consumer has to apply it
+        self._one_by_one = False  # a message was too large: each study is confirmed by itself
+        self._successes = 0
+        self._failed_at: dict[str, int] = {}  # by what is owed: how many had succeeded when it failed last
         self._paused_until = 0.0
         self._pause = _AGAIN
         self._waiting_for = ""
@@ -182,15 +186,23 @@ class Enricher:
         debt = looked.debt
         self._asked.pop(debt.owed, None)
         self._pause = _AGAIN
+        self._successes += 1
         try:
             for message in self._messages(debt, looked.found):
-                self._send(message)
+                self._send(message, partition_of(debt.token))
+            if self._one_by_one:
+                self._flush()
         except EventTooLarge as error:
             self._put_off(debt, ArchiveRefused(f"one of its instances {error}"))
+        except RefusedAsTooLarge as error:
+            if not self._one_by_one:
+                raise  # of another study, perhaps
+            self._put_off(debt, ArchiveRefused(str(error)))
         except ArchiveError as error:
             self._put_off(debt, error)
         else:
             self._written[debt.owed] = (debt.token, self._clock.monotonic())
+            self._failed_at.pop(debt.owed, None)
 
     def _messages(self, debt: Debt, found: FoundStudy | str | None) -> Iterator[Message]:
         """What pays the debt.
@@ -203,6 +215,8 @@ class Enricher:
             return
         record = next((read.record for read in self._studies.read([debt.owed])), None)
         remove = self._policy.absent == "remove"
+        if found is None and record is not None and not record.is_removed and not remove:
+            remove = _nothing_is_left(record)
         if found is None and not remove and record is not None and not record.is_removed:
             raise ArchiveRefused("the archive does not have the study, of which its events told")
         if found is not None and found.names:
@@ -224,10 +238,11 @@ class Enricher:
     def _put_off(self, debt: Debt, error: ArchiveError) -> None:
         """Try again later; more seldom each time, and no more once it was tried as often as agreed.
 
-        While the archive is away, or asks for patience, all wait, and no study's tries are counted.
+        While the archive is away, or asks for patience, or no look at all has succeeded since this study's last try,
+        all wait, and no study's tries are counted.
         """
         self._counts["looks_failed"] += 1
-        if isinstance(error, ArchiveBusy) and error.everything:
+        if isinstance(error, ArchiveBusy) and (error.everything or self._nothing_succeeds(debt)):
             pause = self._pause if error.retry_after is None else min(error.retry_after, self._policy.retry_interval)
             now = self._clock.monotonic()
             if now >= self._paused_until:
@@ -248,27 +263,38 @@ class Enricher:
             log.warning("a study was looked up %d times in vain and is left as it is: %s", count, error)
         self._debts.put_off(debt.owed, Tries(debt.token, count, str(error)), until)
 
+    def _nothing_succeeds(self, debt: Debt) -> bool:
+        before = self._failed_at.get(debt.owed)
+        self._failed_at[debt.owed] = self._successes
+        return before == self._successes
+
     # --- Kafka, the end ----------------------------------------------------------------------------------------
 
-    def _send(self, message: Message) -> None:
+    def _send(self, message: Message, partition: int | None) -> None:
+        """To the partition of the debt's latest event, whatever has led that there, so that their order is kept."""
         if self._publisher is None:
             self._publisher = self._open_publisher()
         try:
-            self._publisher.send(message.key, message.value)
-        except PublishError:
-            self._lose_publisher()
+            known = partition is not None and partition in self._publisher.partitions()
+            self._publisher.send(message.key, message.value, partition=partition if known else None)
+        except PublishError as error:
+            self._lose_publisher(error)
             raise
 
     def _flush(self) -> None:
         if self._publisher is not None:
             try:
                 self._publisher.flush()
-            except PublishError:
-                self._lose_publisher()
+            except PublishError as error:
+                self._lose_publisher(error)
                 raise
 
-    def _lose_publisher(self) -> None:
-        """Nobody knows what has arrived: all that is not applied is looked up again."""
+    def _lose_publisher(self, error: PublishError) -> None:
+        """Nobody knows what has arrived: all that is not applied is looked up again.
+
+        If a message was too large, then one study at a time, until it is known whose it is.
+        """
+        self._one_by_one = self._one_by_one or isinstance(error, RefusedAsTooLarge)
         self._written.clear()
         self._close_publisher()
 
@@ -287,6 +313,12 @@ class Enricher:
         if self._counts:
             counts, self._counts = self._counts, Counter()
             self._count({str(name): number for name, number in counts.items()})
+
+
+def _nothing_is_left(record: StudyRecord) -> bool:
+    """Whether events have removed each instance that any has told of, so that its archive may well not have it."""
+    tombstones = [instance.tombstone for _, instance in record.instances()]
+    return bool(tombstones) and None not in tombstones
 
 
 class _Failed(Exception):

@@ -12,7 +12,7 @@ from collections.abc import Sequence, Set
 from typing import TypeAlias
 
 from consumers.events import Action, Entity, Event
-from consumers.rejections import reject, restore
+from consumers.rejections import is_rejected, reject, restore
 from state.attributes import SOP_CLASS_UID, Level, patient_tags
 from state.record import InstanceRecord, LifeEnd, SeriesRecord, StudyRecord, Tombstone
 from state.studies import PartsWanted
@@ -102,7 +102,7 @@ def merge(record: StudyRecord, placed: Sequence[Placed]) -> int:
                     said.time = time
                     if time > series.updated:
                         series.updated = time
-                    dropped = _put(record, time, said.series_instance_uid, entity)
+                    dropped = _put(record, event, said.series_instance_uid, entity)
                 else:
                     dropped = _store(record, event, entity, said)
                 if dropped:
@@ -161,7 +161,8 @@ def _store(record: StudyRecord, event: Event, entity: Entity, said: _Said) -> bo
     series = _touch_series(record, event, series_uid)
     if series is None:
         return dropped
-    series.stored = True
+    whole = level is Level.SERIES or bool(entity.instance.get(SOP_CLASS_UID))
+    series.stored = series.stored or whole  # else its instance is in no inventory, and perhaps gone again
     removed = series.tombstone is not None
     series.tombstone = None
     if level is Level.SERIES:
@@ -171,33 +172,45 @@ def _store(record: StudyRecord, event: Event, entity: Entity, said: _Said) -> bo
     if said.series is not entity.series:
         series.attributes |= entity.series
         said.series = entity.series
-    said.store_into, said.series_instance_uid = series if series.ended is None else None, series_uid
+    said.store_into, said.series_instance_uid = series if series.ended is None and whole else None, series_uid
     if removed:
         record.drop_instances(series_uid)
         dropped = True
-    return _put(record, event.time, series_uid, entity) or dropped
+    return _put(record, event, series_uid, entity) or dropped
 
 
-def _put(record: StudyRecord, time: int, series_uid: str, entity: Entity) -> bool:
+def _put(record: StudyRecord, event: Event, series_uid: str, entity: Entity) -> bool:
     """Put a stored instance into its series; whether it is gone from another one."""
     sop_uid = _sop_uid(entity)
     if record.add_instance(sop_uid, InstanceRecord(series_uid, entity.instance)):
         if entity.rejects is not None:
-            reject(record, time, series_uid, sop_uid, entity.rejects)
+            record.rejected.pop(sop_uid, None)  # of a life that has ended
+            reject(record, event.time, series_uid, sop_uid, entity.rejects)
         return False
     before = record.instance(sop_uid)
     if before is None:
         raise LookupError(f"instance {sop_uid} is there and is not")
-    tombstone = None if _ends(time, before.tombstone) else before.tombstone
-    # Told without its SOP Class by an archive that says little, and perhaps for the second time: what is known stays.
-    attributes = entity.instance if entity.instance.get(SOP_CLASS_UID) else before.attributes | entity.instance
+    tombstone = before.tombstone
+    if _ends(event.time, tombstone) and not _completes(record, sop_uid, before, event.time):
+        tombstone = None
+    # Of an archive that says little, perhaps for the second time: what is known stays.
+    lacking = event.lacking or not entity.instance.get(SOP_CLASS_UID)
+    attributes = before.attributes | entity.instance if lacking else entity.instance
     record.put_instance(sop_uid, InstanceRecord(series_uid, attributes, tombstone))
     if entity.rejects is not None and tombstone is None:
         if before.tombstone is not None:
             record.rejected.pop(sop_uid, None)
-        reject(record, time, series_uid, sop_uid, entity.rejects)
+        reject(record, event.time, series_uid, sop_uid, entity.rejects)
     # Read again, earlier events would find it here and not there.
     return before.series_instance_uid != series_uid
+
+
+def _completes(record: StudyRecord, sop_uid: str, before: InstanceRecord, time: int) -> bool:
+    """Whether a store only says what an instance is that a rejection note of the same moment has named before it."""
+    tombstone = before.tombstone
+    if tombstone is None or before.is_inventoried or time != tombstone.time:
+        return False
+    return is_rejected(record, sop_uid, tombstone)
 
 
 def _come_back_alone(record: StudyRecord, level: Level, series_uid: str) -> None:

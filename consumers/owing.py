@@ -39,7 +39,10 @@ class Decided:
 
 
 class Owing:
-    """Decides about batches. ``follows``: there is an archive to ask, so any event may find its study owed a look."""
+    """Decides about batches. ``follows``: any event may find its study owed a look.
+
+    There is an archive to ask, or there are debts. From the first batch on that concerns any, it is so anyway.
+    """
 
     def __init__(self, debts: Debts, *, follows: bool) -> None:
         self._debts = debts
@@ -50,7 +53,8 @@ class Owing:
 
         Another writer may change debts before this is written: the moves say what has to be found.
         """
-        if not (owing or self._follows):
+        self._follows = self._follows or owing
+        if not self._follows:
             return Decided(pending)  # type: ignore[arg-type]  # nothing but events
         decided = Decided({shard: {} for shard in pending})
         tokens = self._debts.tokens({shard: list(told) for shard, told in pending.items()})
@@ -74,6 +78,9 @@ class Owing:
                     decided.answers[shard] += 1
                 else:
                     decided.outdated[shard] += 1
+                    # Of a debt that is paid, or was never made as the stream is read again from the middle of it: what
+                    # is passed over now was applied then, so the study has to be looked up once more.
+                    token = token or f"{partition}:{offset}"
             elif isinstance(one, Look):
                 token = f"{partition}:{offset}"
             elif one.answers == token:

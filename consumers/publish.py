@@ -40,6 +40,10 @@ class PublishError(Exception):
     """The broker cannot be reached, or did not take what was sent."""
 
 
+class RefusedAsTooLarge(PublishError):
+    """The broker finds one of the messages too large that were sent since the last flush; nobody can tell which."""
+
+
 class EventTooLarge(Exception):
     """One event is larger than a message may be; others can still be published."""
 
@@ -265,4 +269,8 @@ def _publish_error(policy: KafkaPolicy, topic: str, error: Exception) -> Publish
     if isinstance(error, KafkaTimeoutError | KafkaConnectionError | SaslAuthenticationFailedError | AuthorizationError):
         return PublishError(f"topic {topic!r}: {describe_failure(policy, error)}")
     servers = ",".join(policy.bootstrap_servers)
+    if isinstance(error, MessageSizeTooLargeError):
+        return RefusedAsTooLarge(
+            f"topic {topic!r}: Kafka at {servers} finds a message too large; raise the topic's max.message.bytes"
+        )
     return PublishError(f"topic {topic!r}: Kafka at {servers} did not take it: {type(error).__name__}")

@@ -117,13 +117,13 @@ def _hold(found: PartitionStatus, progress: Progress | None, *, gone: bool, pati
         return Hold(name, "Kafka no longer has it; was the topic made anew? restart the consumers")
     if progress is None or found.published_age is None or found.watermark_age is None:
         return Hold(name, "no consumer has published how far it is")
-    if not progress.watermark:
+    if not progress.vouches:
         return Hold(name, "no heartbeat has come; does the bridge run?")
     if found.published_age > patience.silent:
         return Hold(name, "no consumer has published", found.published, found.published_age)
     if found.applied_offset < progress.offset:
         return Hold(name, f"applied again from offset {found.applied_offset + 1}: a reset, or Redis lost writes")
-    if found.watermark_age > patience.behind and progress.watermark == progress.heartbeat:
+    if found.watermark_age > patience.behind and progress.heartbeat and progress.watermark <= progress.heartbeat:
         return Hold(name, "no later heartbeat has come; does the bridge get on?", found.watermark, found.watermark_age)
     if found.watermark_age > patience.behind:
         return Hold(name, "a consumer is at work on what was told", found.watermark, found.watermark_age)

@@ -30,6 +30,12 @@ def is_reference(owed: str) -> bool:
     return ":" in owed
 
 
+def partition_of(token: str) -> int | None:
+    """The number of the partition in which the event lies that a token names."""
+    parts = token.split(":")
+    return int(parts[1]) if len(parts) == 3 and parts[1].isdecimal() else None
+
+
 class DebtMove(NamedTuple):
     """A debt's token goes from ``before`` to ``after``; empty: none. The same twice: it has to be that."""
 
@@ -98,7 +104,10 @@ class Debts:
 
     def unpaid(self) -> Iterator[Debt]:
         """All debts but those that were given up, also those that are not due yet."""
-        return self._by_score("-inf", "(" + _NEVER)
+        for keys in self._keys:
+            # At once: paying some between two pages would shift others over the edge.
+            [found] = self._connection.send([("ZRANGEBYSCORE", keys.owed_due, "-inf", "(" + _NEVER, "WITHSCORES")])
+            yield from self._described(keys, found)
 
     def given_up(self) -> Iterator[Debt]:
         """Debts that were tried too often."""

@@ -115,10 +115,11 @@ def instance_hash(sop_instance_uid: str) -> int:
 
 
 class Rejected(NamedTuple):
-    """What a rejection note in that series removed when it came (UTC microseconds): SOP Instance UIDs."""
+    """What a rejection note in that series removes since it came (UTC microseconds), for which reason (a code Item)."""
 
     series_instance_uid: str
     time: int
+    reason: Item
     sop_instance_uids: list[str]
 
 

@@ -31,6 +31,11 @@ class Progress:
     asked: int
     heartbeat: int = 0
 
+    @property
+    def vouches(self) -> bool:
+        """Whether there is a watermark: before the first heartbeat that is to come there is none."""
+        return self.heartbeat != NO_HEARTBEAT or self.watermark > 0
+
 
 @dataclass(frozen=True, slots=True)
 class Verified:
@@ -153,7 +158,7 @@ class Repository:
     def watermark(self) -> Watermark:
         """The minimum over all partitions of all topics."""
         progress = self.progress()
-        known = {field: one for field, one in progress.items() if one is not None and one.watermark}
+        known = {field: one for field, one in progress.items() if one is not None and one.vouches}
         missing = tuple(field for field in progress if field not in known)
         complete = bool(known) and not missing
         return Watermark(

@@ -38,10 +38,8 @@ def contradictions(
         yield Contradiction("http.tls_key_file", "is of no use without http.tls_cert_file")
     names = [repository.name for repository in repositories]
     for repository in repositories:
-        if repository.heartbeats and len(repository.topics) > 1:
-            # A bridge writes to one.
-            name = f"repositories.{repository.name}.heartbeats"
-            yield Contradiction(name, "is of no use with several topics: a bridge writes to one")
+        if len(repository.topics) > 1:
+            yield from _several_topics(repository, archives)
     for archive in archives:
         yield from _archive(archive, names)
     for sink in sinks:
@@ -101,6 +99,14 @@ def _cutover(policy: CutoverPolicy, repositories: Sequence[str]) -> Iterator[Con
         yield Contradiction("cutover.target", "is the source itself")
     if rules.study_date_from and rules.study_date_to and rules.study_date_from > rules.study_date_to:
         yield Contradiction("cutover.study_date_to", "lies before cutover.study_date_from")
+
+
+def _several_topics(repository: RepositoryPolicy, archives: Sequence[ArchivePolicy]) -> Iterator[Contradiction]:
+    """What a look finds, and what a bridge tells, goes to one topic: it would have no order with what others hold."""
+    if repository.heartbeats:
+        yield Contradiction(f"repositories.{repository.name}.heartbeats", "is of no use with several topics")
+    if any(archive.name == repository.name for archive in archives):
+        yield Contradiction(f"archives.{repository.name}", f"goes with one topic only; {repository.name} has several")
 
 
 def _archive(policy: ArchivePolicy, repositories: Sequence[str]) -> Iterator[Contradiction]:

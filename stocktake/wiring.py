@@ -106,8 +106,10 @@ def open_consumer(settings: Settings, opened: OpenRepository) -> OpenConsumer:
     counts: Counts = Counter()
     source = Source(settings.kafka, opened.policy)
     dead_letters = DeadLetterTopic(settings.kafka)
-    native = NativeFormat(settings.consumer, ZoneInfo(opened.policy.timezone), counts, settings.inventory.level)
-    owing = Owing(opened.debts, follows=settings.archive(opened.policy.name) is not None)
+    zone = ZoneInfo(opened.policy.timezone)
+    asks = settings.archive(opened.policy.name) is not None
+    native = NativeFormat(settings.consumer, zone, counts, settings.inventory.level, asks=asks)
+    owing = Owing(opened.debts, follows=asks or opened.debts.count() > 0)
     consumer = Consumer(
         source,
         Applier(opened.studies, opened.patients, owing, counts),

@@ -36,7 +36,8 @@ class FoundStudy:
 
     ``instances`` holds a data set for each, with what is known of its study, patient and series as well. ``study`` says
     the same of the study alone. ``updated`` is when it last changed (UTC microseconds), if the archive says so.
-    ``names`` are the references by which the archive names it and what is in it (:mod:`state.debts`).
+    ``names`` are the references by which the archive names it and what is in it (:mod:`state.debts`). ``others`` are
+    SOP Instance UIDs that it lists too, and of which it does not say enough to be among ``instances``.
     """
 
     study_instance_uid: str
@@ -44,6 +45,7 @@ class FoundStudy:
     instances: Sequence[DicomJson]
     updated: int | None = None
     names: Sequence[str] = field(default_factory=tuple)
+    others: Sequence[str] = field(default_factory=tuple)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,10 @@ import orjson
 from consumers.archives.archive import ArchiveBusy, ArchiveError, ArchiveRefused
 from consumers.policy import ArchivePolicy
 
-LARGEST_ANSWER: Final = 256 * 1024 * 1024  # bytes once unpacked; ten thousand instances' metadata are a tenth of it
+LARGEST_ANSWER: Final = 128 * 1024 * 1024  # bytes once unpacked; ten thousand instances' metadata are a tenth of it
 LONGEST_RETRY_AFTER: Final = 3600.0  # seconds; an archive that asks for more is asked again after that
 
+_PACKED: Final = "gzip"  # which is unpacked a little at a time; of others a small piece may hold gigabytes
 _IDLE: Final = 0.5  # seconds for which a connection is kept; some servers close theirs after one, without a word
 _PASSING: Final = frozenset({408, 425, 429})  # besides 5xx: statuses that ask to come again
 _LASTING: Final = frozenset({501, 505})  # 5xx that no waiting changes
@@ -92,7 +93,9 @@ class ArchiveClient:
         self._pace.wait()
         path = path.lstrip("/")
         resource = path.split("/", 1)[0]  # what follows may be a UID
-        asked = self._client.stream(method, path, params=params, content=content, headers={"Accept": accept})
+        asked = self._client.stream(
+            method, path, params=params, content=content, headers={"Accept": accept, "Accept-Encoding": _PACKED}
+        )
         try:
             with asked as reply:
                 if reply.status_code == 204:
@@ -101,6 +104,10 @@ class ArchiveClient:
                     return None
                 if reply.status_code != 200:
                     raise self._error(reply, resource)
+                if reply.headers.get("Content-Encoding", _PACKED).strip().lower() not in (_PACKED, "identity"):
+                    raise ArchiveRefused(
+                        f"{self.where}: its answer to {resource} is packed in a way it was not asked for"
+                    )
                 body = self._body(reply, resource)
         except (httpx.UnsupportedProtocol, httpx.InvalidURL):
             raise ArchiveRefused(f"{self.where}: is no http or https address; set {self._name}.url") from None

@@ -90,6 +90,7 @@ class DicomwebArchive:
             _study(study_instance_uid, row or {}, whole),
             list(whole.values()),
             None if row is None else updated(row, self._zone),
+            others=sorted(instances.keys() - whole.keys()),
         )
 
     def study_of(self, reference: str) -> str | None:

@@ -61,7 +61,8 @@ class OrthancArchive:
             elif _is_alone(one, listed):
                 dataset = elements(header, recordable(Level.INSTANCE)) | dataset
             datasets.append(dataset)
-        return FoundStudy(study_instance_uid, of_study, datasets, listed.updated, _names(listed))
+        others = [one.sop_instance_uid for one in listed.instances if not one.usable and one.sop_instance_uid]
+        return FoundStudy(study_instance_uid, of_study, datasets, listed.updated, _names(listed), others)
 
     def study_of(self, reference: str) -> str | None:
         """The study of ``orthanc:<id>``: an instance, series or study; None for a patient, or what is gone."""

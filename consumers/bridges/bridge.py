@@ -88,6 +88,9 @@ class Bridge:
             more = self._feed.step()
         except (ArchiveError, PublishError, StateError) as error:
             return self._failed(error)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            # An answer of another shape than any that is known. Its text may hold what was answered.
+            return self._failed(ArchiveRefused(f"the archive's answer led to a {type(error).__name__} of this program"))
         if self._said is not None:
             log.info("%s: goes on", self._name)
         self._said = None

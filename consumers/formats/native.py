@@ -96,9 +96,15 @@ _EXPECTED: Final = {  # by the place that msgspec names; the longer names first
 
 
 class NativeFormat:
-    """Decodes native events. ``zone`` is that of times without an offset; attributes below ``kept`` are left out."""
+    """Decodes native events. ``zone`` is that of times without an offset; attributes below ``kept`` are left out.
 
-    def __init__(self, policy: ConsumerPolicy, zone: tzinfo, counts: Counts, kept: Level = Level.INSTANCE) -> None:
+    ``asks``: there is an archive that can be asked for what a rejection note names elsewhere.
+    """
+
+    def __init__(
+        self, policy: ConsumerPolicy, zone: tzinfo, counts: Counts, kept: Level = Level.INSTANCE, *, asks: bool = True
+    ) -> None:
+        self._asks = asks
         self._skew = round(policy.max_clock_skew * MICROSECONDS)
         self._zone = zone
         self._counts = counts
@@ -205,7 +211,9 @@ class NativeFormat:
             Event(action, level, uid, time, tuple(found), reason, message.lacking, message.answers)
             for uid, found in entities.items()
         ]
-        if not message.answers:  # notes of two studies that name each other would be looked up without end
+        if (
+            self._asks and not message.answers
+        ):  # notes of two studies that name each other would be looked up without end
             told += [Look(uid, time) for uid in _also_rejected(entities)]
         return told if moved is None else [moved, *told]
 

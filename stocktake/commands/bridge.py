@@ -38,32 +38,39 @@ _OLDER: Final = 200  # studies compared after each poll
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.description = (
-        f"{HELP[0].upper()}{HELP[1:]}.\n\n"
+    details = (
         "orthanc   follows Orthanc's changes, and the deletions that a plug-in keeps a journal of\n"
-        "          (--print-plugin; docs/archives.md says how to install it)\n"
+        "          (--print-plugin; docs/archives/orthanc.md says how to install it)\n"
         "dicomweb  polls by QIDO-RS, for archives that have nothing else\n\n"
         "The archive is the one of archives.<repository>.*. A bridge goes on where it was when it is started\n"
         "again, and sends heartbeats: let repositories.<name>.heartbeats be true. Run one for each repository.\n\n"
         "Of the bridge dicomweb:\n" + inspect.cleandoc(dicomweb.__doc__ or "").replace("``", "")
     )
+    parser.epilog = f"{details}\n\n{parser.epilog}"
     parser.add_argument("kind", choices=("orthanc", "dicomweb"), help="what the archive is")
     parser.add_argument(
         "--poll", type=duration, metavar="TIME", help="ask again after this (default: 1s; dicomweb: 60s)"
     )
     parser.add_argument(
-        "--heartbeat", type=duration, default=10.0, metavar="TIME", help="between two heartbeats (default: 10s)"
+        "--heartbeat",
+        type=duration,
+        default="10s",
+        metavar="TIME",
+        help="between two heartbeats (default: %(default)s)",
     )
     orthanc = parser.add_argument_group("orthanc")
-    orthanc.add_argument("--print-plugin", action="store_true", help="print the plug-in's file to stdout, and end")
     orthanc.add_argument(
-        "--without-deletions", action="store_true", help="do without the plug-in: what is deleted is not seen"
+        "--print-plugin", action="store_true", help="print the plug-in's file, and end (default: run the bridge)"
+    )
+    orthanc.add_argument(
+        "--without-deletions",
+        action="store_true",
+        help="do without the plug-in: what is deleted is not seen (default: wait for it)",
     )
     orthanc.add_argument(
         "--from-now",
         action="store_true",
-        help="at the first start, pass over what has happened: `stocktake crawl` finds it",
+        help="at the first start, pass over what has happened, for a crawl to find (default: tell it all)",
     )
     polled = parser.add_argument_group("dicomweb")
     polled.add_argument(

@@ -8,13 +8,15 @@ import sys
 import time
 from contextlib import closing
 from dataclasses import replace
+from threading import Event as Flag
 from typing import Final
 from zoneinfo import ZoneInfo
 
 import orjson
 
 from consumers.archives.archive import ArchiveBusy, ArchiveError
-from consumers.crawl import POSITION, Crawl, CrawlPosition
+from consumers.crawl import PAUSED, POSITION, Crawl, CrawlPosition
+from consumers.errors import BrokerUnreachable
 from consumers.publish import PublishError, ensure_topic
 from state.errors import StateUnreachable
 from state.positions import Positions
@@ -43,23 +45,23 @@ _UNHEARD: Final = 60.0  # seconds without progress after which it is asked wheth
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.description = (
-        f"{HELP[0].upper()}{HELP[1:]}. Needs `stocktake consume` and `stocktake enrich` to run (or `stocktake run`). "
-        "A crawl that was ended goes on where it was when it is started again. When it is finished, the chain's "
-        "beginning may be open."
+    details = (
+        "Needs `stocktake consume` and `stocktake enrich` to run (or `stocktake run`). A crawl that was ended goes on\n"
+        "where it was when it is started again. When it is finished, the chain's beginning may be open."
     )
+    parser.epilog = f"{details}\n\n{parser.epilog}"
     parser.add_argument(
         "--chunk", type=whole_number, default=500, metavar="N", help="studies listed at a time (default: %(default)s)"
     )
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--pause", action="store_true", help="let a crawl that runs wait, and end")
-    what.add_argument("--go-on", action="store_true", help="let a crawl that waits go on, and end")
+    what.add_argument("--pause", action="store_true", help="let a crawl that runs wait, and end (default: crawl)")
+    what.add_argument("--go-on", action="store_true", help="let a crawl that waits go on, and end (default: crawl)")
     what.add_argument(
         "--absent",
         action="store_true",
-        help="have those studies looked up that the state has and the archive does not list, and end",
+        help="have studies looked up that the state has and the archive does not list, and end (default: crawl)",
     )
-    what.add_argument("--anew", action="store_true", help="begin anew, also if one was not finished")
+    what.add_argument("--anew", action="store_true", help="begin anew (default: go on with one that was not finished)")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> Exit:
@@ -81,8 +83,8 @@ def run(args: argparse.Namespace, settings: Settings) -> Exit:
             )
             if args.absent:
                 return _absent(settings, opened, crawl)
-            position = _begin(opened, positions, policy.url, anew=args.anew)
-            return _run(settings, opened, crawl, position, positions)
+            _begin(opened, positions, policy.url, anew=args.anew)
+            return _run(settings, opened, crawl, positions)
 
 
 class _Told:
@@ -94,16 +96,16 @@ class _Told:
         self._moved_at = self._said_at
         self._waiting = 0
 
-    def tell(self, position: CrawlPosition, waiting: int) -> None:
+    def tell(self, position: CrawlPosition, waiting: int, paused: bool) -> None:
         """So many studies wait to be looked up."""
         now = time.monotonic()
         self._progress.at(position.listed - min(waiting, position.listed))
-        if waiting != self._waiting or not waiting or position.paused:
+        if waiting != self._waiting or not waiting or paused:
             self._waiting, self._moved_at = waiting, now
         if now - self._said_at < _SAY:
             return
         self._said_at = now
-        if position.paused:
+        if paused:
             log.info("the crawl waits, until `stocktake crawl --go-on`")
         elif now - self._moved_at >= _UNHEARD:
             log.warning(
@@ -132,12 +134,15 @@ def _pause(positions: Positions, *, paused: bool) -> Exit:
     found = positions.read(POSITION)
     if found is None or found["finished"]:
         raise CommandError(Exit.USAGE, "no crawl is under way")
-    positions.write(POSITION, found | {"paused": paused})
+    if paused:
+        positions.write(PAUSED, {})
+    else:
+        positions.forget(PAUSED)
     return Exit.DONE
 
 
-def _begin(opened: OpenRepository, positions: Positions, url: str, *, anew: bool) -> CrawlPosition:
-    """The position of a crawl that was not finished, or that of a new one."""
+def _begin(opened: OpenRepository, positions: Positions, url: str, *, anew: bool) -> None:
+    """Keep the position of a new crawl, or that of one that was not finished; neither is paused any more."""
     found = positions.read(POSITION)
     known = None if found is None else CrawlPosition.of(found)
     if known is not None and not known.finished and not anew:
@@ -146,45 +151,56 @@ def _begin(opened: OpenRepository, positions: Positions, url: str, *, anew: bool
                 Exit.USAGE, f"a crawl of {known.archive} is not finished, and the archive is {url} now; use --anew"
             )
         log.info("going on with a crawl that has listed %d studies", known.listed)
-        known = replace(known, paused=False)
-        positions.write(POSITION, known.to_json())
-        return known
+        positions.forget(PAUSED)
+        return
     lost = opened.repository.counters().get("messages_lost", 0)
     position = CrawlPosition(url, opened.connection.now(), lost=lost)
+    positions.forget(PAUSED)
     positions.write(POSITION, position.to_json())
-    return position
 
 
-def _run(
-    settings: Settings, opened: OpenRepository, crawl: Crawl, position: CrawlPosition, positions: Positions
-) -> Exit:
+def _run(settings: Settings, opened: OpenRepository, crawl: Crawl, positions: Positions) -> Exit:
     stop = stop_on_signals()
-    ensure_topic(settings.kafka, opened.policy.topics[0])
-    said = ""
-    while position.following is not None and not stop.is_set():
+    try:
+        ensure_topic(settings.kafka, opened.policy.topics[0])
+    except PublishError as error:
+        raise CommandError(Exit.UNREACHABLE, str(error)) from error
+    given_up, said = None, ""
+    while given_up is None and not stop.is_set():
         try:
-            with open_publisher(settings, opened) as publisher:
-                position = crawl.list_all(publisher, position, stop)
-            said = ""
-        except (ArchiveBusy, PublishError, StateUnreachable) as error:
+            given_up = _go_on(settings, opened, crawl, positions, stop)
+        except (ArchiveBusy, PublishError, BrokerUnreachable, StateUnreachable) as error:
             if str(error) != said:
                 log.warning("%s; the crawl waits", error)
                 said = str(error)
             pause = error.retry_after if isinstance(error, ArchiveBusy) else None
             stop.wait(max(_AGAIN, pause or 0.0))
-            position = CrawlPosition.of(positions.read(POSITION) or position.to_json())
         except ArchiveError as error:
             raise CommandError(Exit.BAD_INPUT, str(error)) from error
-    given_up = None
-    if not stop.is_set():
-        # The looks of the last chunk have to be debts before it can be told that those are paid.
-        with closing(CaughtUp(settings, [opened.policy.name])) as caught_up:
-            while not caught_up() and not stop.wait(_LOOK):
-                pass
-        given_up = crawl.wait_until_settled(position, stop)
     if given_up is None:
         sys.stderr.write("ended before the end; start it again to go on\n")
         return Exit.INTERRUPTED
+    return _end(opened, positions, given_up)
+
+
+def _go_on(settings: Settings, opened: OpenRepository, crawl: Crawl, positions: Positions, stop: Flag) -> int | None:
+    """Go on at the position that is kept; how many were given up at the end, None if ``stop`` came first."""
+    position = CrawlPosition.of(positions.read(POSITION) or {})
+    if position.following is not None:
+        with open_publisher(settings, opened) as publisher:
+            position = crawl.list_all(publisher, position, stop)
+    if stop.is_set():
+        return None
+    # The looks of the last chunk have to be debts before it can be told that those are paid.
+    with closing(CaughtUp(settings, [opened.policy.name])) as caught_up:
+        while not caught_up():
+            if stop.wait(_LOOK):
+                return None
+    return crawl.wait_until_settled(position, stop)
+
+
+def _end(opened: OpenRepository, positions: Positions, given_up: int) -> Exit:
+    position = CrawlPosition.of(positions.read(POSITION) or {})
     whole = not given_up and opened.repository.counters().get("messages_lost", 0) == position.lost
     positions.write(POSITION, replace(position, finished=True).to_json())
     if whole:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from threading import Event as Flag
 from typing import Final
@@ -13,6 +13,7 @@ from typing import Final
 import orjson
 
 from state.debts import Debt
+from state.errors import StateUnreachable
 from stocktake.archives import archive_policy, enrich
 from stocktake.exits import Exit
 from stocktake.roles import Roles
@@ -38,9 +39,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--list",
         action="store_true",
-        help="print what was given up, one JSON object a line, and end; it is inventoried with what is known",
+        help="print what was given up, one JSON object a line, and end (default: look up what is owed)",
     )
-    what.add_argument("--again", action="store_true", help="let what was given up be tried again, and end")
+    what.add_argument(
+        "--again", action="store_true", help="let what was given up be tried again, and end (default: leave it)"
+    )
 
 
 def run(args: argparse.Namespace, settings: Settings) -> Exit:
@@ -89,8 +92,9 @@ def _stop_when_settled(settings: Settings, names: Sequence[str], stop: Flag) -> 
     opened = [open_repository(settings, name) for name in names]
     try:
         while not stop.wait(_LOOK):
-            if all(one.debts.count() == one.debts.count_given_up() for one in opened):
-                stop.set()
+            with suppress(StateUnreachable):  # the enrichers wait for it too
+                if all(one.debts.count() == one.debts.count_given_up() for one in opened):
+                    stop.set()
     finally:
         for one in opened:
             one.close()

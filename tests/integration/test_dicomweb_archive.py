@@ -16,7 +16,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
-from consumers.archives.archive import ArchiveRefused, FoundStudy
+from consumers.archives.archive import ArchiveBusy, ArchiveRefused, FoundStudy
 from consumers.archives.client import ArchiveClient
 from consumers.archives.dicomweb import DicomwebArchive
 from consumers.archives.qido import Search
@@ -109,7 +109,7 @@ def test_a_key_object_tells_what_it_is_about(orthanc: Orthanc) -> None:
 def test_a_study_that_is_not_there_is_none_and_a_wrong_address_or_password_is_not(orthanc: Orthanc) -> None:
     with dicomweb(orthanc) as archive:
         assert archive.study("1.2.99") is None
-    with dicomweb(orthanc, username="another") as archive, pytest.raises(ArchiveRefused, match="401"):
+    with dicomweb(orthanc, username="another") as archive, pytest.raises(ArchiveBusy, match="401"):
         archive.study("1.2.99")
     with dicomweb(orthanc, url=f"{orthanc.url}/dicom-wep") as archive, pytest.raises(ArchiveRefused, match="url"):
         archive.study("1.2.99")

@@ -94,6 +94,70 @@ def test_reading_the_whole_stream_again_needs_no_further_look(world: World) -> N
     assert world.asked["1.1"] == asked
 
 
+def test_a_stream_that_is_read_again_from_the_middle_ends_as_it_had_ended(world: World) -> None:
+    world.store(A1)
+    world.settle()
+    world.ask("1.1")
+    world.consume()
+    middle = len(world.log)
+    world.delete(A1)
+    world.archive.store(A1)  # without a word
+    world.settle()
+    assert world.live() == world.expected()
+    world.replay(middle)
+    world.settle()
+    assert world.live() == world.expected()
+
+
+def test_a_consumer_that_was_started_before_there_was_an_archive_heeds_debts_too(world: World) -> None:
+    world.follows = False
+    world.archive.store(A1)
+    world.tell(A1)
+    world.ask("1.1")
+    world.consume()
+    world.look_up()
+    world.delete(A1)
+    world.consume()
+    world.write_answers()
+    world.settle()
+    assert world.live() == {}
+
+
+def test_what_is_silently_back_and_silently_gone_again_is_removed(world: World) -> None:
+    world.store(A1)
+    world.settle()
+    world.delete(A1[:1])
+    world.consume()
+    world.archive.store(A1)
+    world.ask("1.1")
+    world.settle()
+    assert world.live() == world.expected()
+    world.delete(A1[:1], told=False)
+    world.settle()
+    assert world.live() == {}
+
+
+def test_what_was_stored_and_deleted_before_anybody_looked_is_no_study_that_lives(world: World) -> None:
+    world.store(A1)
+    world.delete(A1)
+    world.consume()
+    [(record, _)] = world.deployment.opened.studies.read(["1.1"])
+    assert record.number_of_series is None
+    world.settle()
+    [(record, _)] = world.deployment.opened.studies.read(["1.1"])
+    assert record.is_removed
+
+
+def test_an_event_that_tells_little_takes_nothing_away_that_was_known(world: World) -> None:
+    world.archive.store(A1)
+    world.tell(A1)
+    world.consume()
+    before = world.live()
+    world.tell(A1, lacking=True)
+    world.consume()
+    assert world.live() == before
+
+
 def test_a_look_makes_nothing_known_by_itself(world: World) -> None:
     world.ask("1.9")
     world.settle()

@@ -73,9 +73,9 @@ def play(
         def lose(self, shard: int) -> None:
             self.world.lose(shard)
 
-        @rule()
-        def replay(self) -> None:
-            self.world.replay()
+        @rule(share=st.floats(0, 1))
+        def replay(self, share: float) -> None:
+            self.world.replay(round(share * len(self.world.log)))
 
         def teardown(self) -> None:
             try:

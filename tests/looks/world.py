@@ -31,6 +31,8 @@ CT: Final = "1.2.840.10008.5.1.4.1.1.2"
 BEGIN: Final = parse_time("2026-11-20T08:00:00+00:00")
 LATER: Final = BEGIN * 2  # than any moment of any clock
 
+PARTITION: Final = partition_field("looks", 0)
+
 Instance = tuple[str, str, str]  # Study, Series, SOP Instance UID
 
 
@@ -82,6 +84,7 @@ class World:
         self._in_hand: list[tuple[Debt, FoundStudy | None]] = []
         self._dumps: list[list[dict[bytes, bytes]]] = []
         self.asked: Counter[str] = Counter()
+        self.follows = True  # consumers know of an archive
 
     # --- the archive -------------------------------------------------------------------------------------------
 
@@ -93,6 +96,13 @@ class World:
         """It stores an instance, and tells no more than its UIDs, perhaps several times."""
         self.archive.store(instance)
         self._tell("store", instance, times=times)
+
+    def tell(self, instance: Instance, *, lacking: bool = False) -> None:
+        """It tells of an instance that it has: all, or no more than its SOP Class."""
+        said = described(self.archive.instances[instance])
+        dataset = dataset_of(instance) | ({"00080016": said["00080016"]} if lacking else said)
+        event = {"action": "store", "time": to_iso(self.tick()), "lacking": lacking, "dataset": dataset}
+        self.log.append(orjson.dumps(event))
 
     def delete(self, uids: Sequence[str], *, told: bool = True) -> None:
         """It deletes something; if it does not tell, a look has to find out."""
@@ -117,16 +127,16 @@ class World:
     def consume(self, most: int = 1 << 30) -> int:
         """A consumer that has just started applies messages; how many."""
         opened = self.deployment.opened
-        applier = Applier(opened.studies, opened.patients, Owing(opened.debts, follows=True), self.counts)
-        partition = partition_field("looks", 0)
-        begin = applier.assign(partition) + 1
+        owing = Owing(opened.debts, follows=self.follows or opened.debts.count() > 0)
+        applier = Applier(opened.studies, opened.patients, owing, self.counts)
+        begin = applier.assign(PARTITION) + 1
         some = self.log[begin : begin + most]
         if some:
             decoded = [
-                Decoded(partition, begin + place, self._format.decode(value, LATER)) for place, value in enumerate(some)
+                Decoded(PARTITION, begin + place, self._format.decode(value, LATER)) for place, value in enumerate(some)
             ]
             applier.apply(decoded)
-            applier.advance({partition: begin + len(some) - 1})
+            applier.advance({PARTITION: begin + len(some) - 1})
         return len(some)
 
     def look_up(self, most: int = 1 << 30) -> int:
@@ -161,9 +171,9 @@ class World:
             shard %= len(self._dumps[-1])
             self.deployment.lose(shard, self._dumps[-1][shard])
 
-    def replay(self) -> None:
-        """All is read again from the beginning."""
-        self.deployment.forget_offsets()
+    def replay(self, begin: int = 0) -> None:
+        """All is read again from that offset on."""
+        self.deployment.opened.studies.lower_offsets(PARTITION, begin - 1)
 
     # --- the end -----------------------------------------------------------------------------------------------
 

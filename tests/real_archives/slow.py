@@ -101,7 +101,7 @@ class Trial:
             wait_for(lambda: applied() > 0, "the first events", _PATIENCE)
             first, begun = applied(), time.monotonic()
             wait_for(lambda: applied() >= self.events, "all events", _PATIENCE)
-            rate = (self.events - first) / (time.monotonic() - begun)
+            rate = max(1, self.events - first) / (time.monotonic() - begun)
             wait_for(lambda: consumer.exit_code is not None, "the end", _PATIENCE)
             assert consumer.exit_code == 0, consumer.last_words()
         finally:

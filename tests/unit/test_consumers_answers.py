@@ -153,6 +153,36 @@ def test_what_a_rejection_note_rejects_stays_removed_although_the_archive_still_
     assert live(record) == {"1.2.1.1", "1.2.1.2", "1.2.9.1"}, "it was stored again since"
 
 
+def test_a_note_that_is_gone_with_what_it_rejected_brings_nothing_back() -> None:
+    study = found("1.2.1.1", "1.2.1.2")
+    with_note = FoundStudy("1.2", study.study, [*study.instances, note("1.2.1.1")])
+    record = StudyRecord("1.2")
+    apply(record, with_note)
+    apply(record, found("1.2.1.2"))
+    assert live(record) == {"1.2.1.2"}
+    record = StudyRecord("1.2")
+    apply(record, with_note)
+    apply(record, None)
+    assert live(record) == set()
+
+
+def test_a_note_of_a_life_that_has_ended_rejects_anew_in_the_next() -> None:
+    study = found("1.2.1.1", "1.2.1.2")
+    with_note = FoundStudy("1.2", study.study, [*study.instances, note("1.2.1.1")])
+    record = StudyRecord("1.2")
+    apply(record, with_note)
+    apply(record, None)
+    apply(record, with_note)
+    assert live(record) == {"1.2.1.2", "1.2.9.1"}
+
+
+def test_what_the_archive_lists_without_saying_enough_is_not_absent() -> None:
+    record = record_of("1.2.1.1", "1.2.1.2")
+    study = found("1.2.1.1")
+    apply(record, FoundStudy("1.2", study.study, study.instances, others=["1.2.1.2"]))
+    assert live(record) == {"1.2.1.1", "1.2.1.2"}
+
+
 def test_messages_say_which_class_an_instance_has() -> None:
     [_, event, _] = decode(answer(DEBT, None, found("1.2.1.1"), remove_absent=True, now=NOW))
     assert event.entities[0].instance["00080016"] == CT

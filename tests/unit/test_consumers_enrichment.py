@@ -15,10 +15,10 @@ from consumers.archives.archive import ArchiveBusy, ArchiveRefused, FoundStudy
 from consumers.clock import Clock
 from consumers.enrichment import Enricher
 from consumers.policy import ArchivePolicy
-from consumers.publish import EventTooLarge, PublishError
+from consumers.publish import EventTooLarge, PublishError, RefusedAsTooLarge
 from state.debts import Debt, Tries
 from state.errors import StateUnreachable
-from state.record import StudyRecord
+from state.record import InstanceRecord, SeriesRecord, StudyRecord, Tombstone
 from state.studies import ReadStudy
 from state.times import MICROSECONDS, parse_time
 from tests.looks.world import dataset_of, described
@@ -46,6 +46,9 @@ class World:
     counts: Counter[str] = field(default_factory=Counter)
     publishing: Any = None  # raised by the next message
     reading: Any = None  # raised by the next read of the state
+    partition_of: dict[str, int | None] = field(default_factory=dict)  # by the token that is answered
+    confirmed: int = 0
+    too_large: str = ""  # what stands in a message that the broker refuses
     seconds: float = 0.0
     shards: int = 1
 
@@ -90,14 +93,22 @@ class World:
         yield from [ReadStudy(self.records[uid], NOW) for uid in uids if uid in self.records]
 
     # the publisher
-    def send(self, key: bytes, value: bytes) -> None:
+    def send(self, key: bytes, value: bytes, partition: int | None = None) -> None:
         if self.publishing is not None:
             error, self.publishing = self.publishing, None
             raise error
         self.written.append(orjson.loads(value))
+        self.partition_of[self.written[-1].get("answers", "")] = partition
+
+    def partitions(self) -> list[int]:
+        return [0, 1]
 
     def flush(self) -> None:
-        pass
+        sent = self.written[self.confirmed :]
+        if any(self.too_large in str(message) for message in sent if self.too_large):
+            del self.written[self.confirmed :]
+            raise RefusedAsTooLarge("too large")
+        self.confirmed = len(self.written)
 
     def __exit__(self, *_: object) -> None:
         pass
@@ -109,8 +120,8 @@ class World:
     def server_now(self) -> int:
         return NOW + round(self.seconds * MICROSECONDS)
 
-    def owe(self, owed: str, offset: int = 1) -> None:
-        self.owed[owed] = Debt(owed, f"t:0:{offset}", self.server_now(), None)
+    def owe(self, owed: str, offset: int = 1, partition: int = 0) -> None:
+        self.owed[owed] = Debt(owed, f"t:{partition}:{offset}", self.server_now(), None)
 
     def actions(self) -> list[str]:
         return [message["action"] for message in self.written]
@@ -323,3 +334,69 @@ def test_what_was_in_hand_when_a_server_went_away_is_looked_up_or_written_again(
     enricher.close()
     settled = {message["owed"] for message in world.written if message["action"] == "settle"}
     assert settled == set(world.owed)
+
+
+def test_answers_go_to_the_partition_of_the_event_that_they_answer(world: World, enricher: Enricher) -> None:
+    world.answers |= {"1.2": study("1.2"), "1.3": study("1.3")}
+    world.owe("1.2", 5, partition=1)
+    world.owe("1.3", 6, partition=7)  # of a topic that had more of them
+    run(enricher)
+    assert world.partition_of == {"t:1:5": 1, "t:7:6": None}
+
+
+def test_an_outage_that_is_no_refused_connection_gives_no_study_up(world: World, enricher: Enricher) -> None:
+    """A server that hangs, or a gateway in front of none: each study fails, and none succeeds."""
+    for number in range(3):
+        world.answers[f"1.{number}"] = ArchiveBusy("time-out")
+        world.owe(f"1.{number}")
+    for _ in range(40):
+        run(enricher, 4)
+        world.seconds += 30
+    assert all(debt.due is not None for debt in world.owed.values())
+    assert world.counts["looks_given_up"] == 0
+    for number in range(3):
+        world.answers[f"1.{number}"] = study(f"1.{number}")
+    world.seconds += 120
+    run(enricher)
+    assert world.actions().count("settle") == 3
+
+
+def test_a_study_that_alone_makes_the_archive_fail_is_given_up(world: World, enricher: Enricher) -> None:
+    world.answers["1.2"] = ArchiveBusy("500")
+    world.owe("1.2")
+    for number in range(12):
+        world.answers[f"1.3.{number}"] = study(f"1.3.{number}")
+        world.owe(f"1.3.{number}")
+        run(enricher)
+        world.seconds += 30
+    assert world.owed["1.2"].due is None
+    assert world.asked["1.2"] == 3
+
+
+def test_a_message_that_only_the_broker_finds_too_large_keeps_no_other_study_back(
+    world: World, enricher: Enricher
+) -> None:
+    world.too_large = "1.2.1.1"
+    for uid in ("1.1", "1.2", "1.3"):
+        world.answers[uid] = study(uid)
+        world.owe(uid)
+    for _ in range(500):
+        with contextlib.suppress(PublishError):
+            enricher.turn()
+        if world.owed["1.2"].tries is not None and world.actions().count("settle") == 2:
+            break
+    settled = [message["owed"] for message in world.written if message["action"] == "settle"]
+    assert sorted(settled) == ["1.1", "1.3"]
+    tries = world.owed["1.2"].tries
+    assert tries is not None
+    assert tries.error == "too large"
+
+
+def test_a_study_of_which_all_was_removed_need_not_be_in_the_archive(world: World, enricher: Enricher) -> None:
+    record = StudyRecord("1.2", own_time=NOW)
+    record.series["1.2.1"] = SeriesRecord()
+    record.put_instance("1.2.1.1", InstanceRecord("1.2.1", {}, Tombstone(NOW, {})))
+    world.records["1.2"] = record
+    world.owe("1.2")
+    run(enricher)
+    assert world.actions() == ["delete", "settle"]

@@ -155,6 +155,39 @@ def test_what_somebody_else_removed_stays_removed_when_the_note_goes(stream: Str
     assert stream.reason("1.2.1.1") == {}
 
 
+def test_what_two_notes_reject_is_back_when_both_are_gone(stream: Stream) -> None:
+    stream.tell("store", note("1.2.1.1"))
+    stream.tell("store", note("1.2.1.1", title="113039", uid="1.2.9.2"))
+    assert stream.reason("1.2.1.1")["00080100"] == QUALITY
+    stream.tell("delete", instance(NOTE, "1.2.9"))
+    assert stream.reason("1.2.1.1")["00080100"] == "113039"
+    stream.tell("delete", instance("1.2.9.2", "1.2.9"))
+    assert "1.2.1.1" in stream.live()
+
+
+def test_a_note_that_comes_before_what_it_rejects_in_the_same_moment_rejects_it(stream: Stream) -> None:
+    stream.tell("store", note("1.2.1.7"), second=50)
+    stream.tell("store", instance("1.2.1.7"), second=50)
+    assert "1.2.1.7" not in stream.live()
+
+
+def test_a_note_says_nothing_of_a_life_of_a_series_that_began_later(stream: Stream) -> None:
+    series = {tag: instance("1.2.1.1")[tag] for tag in ("0020000D", "0020000E")}
+    stream.tell("delete", series, second=20)
+    stream.tell("store", instance("1.2.1.1"), second=21)
+    stream.tell("store", note("1.2.1.1"), second=15)  # late
+    assert "1.2.1.1" in stream.live()
+
+
+def test_a_note_of_an_ended_life_is_a_new_one_when_it_is_stored_again(stream: Stream) -> None:
+    stream.tell("store", note("1.2.1.1"))
+    stream.tell("delete", {"0020000D": element("UI", STUDY)})
+    for number in (1, 2):
+        stream.tell("store", instance(f"1.2.1.{number}"))
+    stream.tell("store", note("1.2.1.1"))
+    assert stream.live() == {"1.2.1.2", NOTE}
+
+
 def test_an_instance_that_arrives_after_the_note_that_rejects_it_is_removed_if_it_is_older(stream: Stream) -> None:
     stream.tell("store", note("1.2.1.7"), second=50)
     stream.tell("store", instance("1.2.1.7"), second=40)

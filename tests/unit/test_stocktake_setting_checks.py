@@ -82,6 +82,12 @@ def test_settings_that_fit_each_other_are_taken(given: dict[str, str]) -> None:
         ({"HTTP__TLS_KEY_FILE": "/key"}, "HTTP__TLS_KEY_FILE", "is of no use without http.tls_cert_file"),
         ({"ARCHIVES__MAIN__KIND": "orthanc"}, "ARCHIVES__MAIN__URL", "is missing; an archive needs a url"),
         ({"ARCHIVES__OTHER__URL": "http://a"}, "ARCHIVES__OTHER__URL", "is of no use: no repository other"),
+        (ARCHIVE | {"REPOSITORIES__MAIN__TOPICS": "a,b"}, "ARCHIVES__MAIN__URL", "goes with one topic only"),
+        (
+            {"REPOSITORIES__MAIN__TOPICS": "a,b", "REPOSITORIES__MAIN__HEARTBEATS": "true"},
+            "REPOSITORIES__MAIN__HEARTBEATS",
+            "is of no use with several topics",
+        ),
         (
             ARCHIVE | {"ARCHIVES__MAIN__PASSWORD": "hunter2"},
             "ARCHIVES__MAIN__PASSWORD",

@@ -8,6 +8,7 @@ from typing import Final
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from stocktake.setting_table import ARCHIVE_SETTINGS, REPOSITORY_SETTINGS, SETTINGS, SINK_SETTINGS, Setting
@@ -63,6 +64,7 @@ def test_every_setting_has_a_variable_that_reaches_it(setting: Setting) -> None:
 
 @pytest.mark.parametrize("setting", ALL, ids=by_name)
 @given(text=st.text(max_size=12))
+@hypothesis_settings(deadline=None)  # others may have the machine
 def test_a_text_is_either_taken_or_refused_with_what_is_expected(setting: Setting, text: str) -> None:
     with suppress(ValueError):
         setting.parse(text)
