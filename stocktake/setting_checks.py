@@ -119,12 +119,7 @@ def _archive(policy: ArchivePolicy, repositories: Sequence[str]) -> Iterator[Con
     for key in ("tls_ca_file", "tls_cert_file", "tls_key_file"):
         if scheme == "http" and getattr(policy, key) is not None:
             yield Contradiction(f"{name}.{key}", "is of no use with a URL of http:")
-    if policy.token and policy.username:
-        yield Contradiction(f"{name}.token", "is of no use together with username; give one")
-    if policy.password and not policy.username:
-        yield Contradiction(f"{name}.password", "is of no use without username")
-    if policy.tls_key_file is not None and policy.tls_cert_file is None:
-        yield Contradiction(f"{name}.tls_key_file", "is of no use without tls_cert_file")
+    yield from _login(name, policy)
 
 
 def _sink(policy: SinkPolicy, repositories: Sequence[str]) -> Iterator[Contradiction]:
@@ -148,9 +143,14 @@ def _sink(policy: SinkPolicy, repositories: Sequence[str]) -> Iterator[Contradic
     for key, given in useless.items():
         if given:
             yield Contradiction(f"sinks.{policy.name}.{key}", f"is of no use with a URL of {policy.scheme}:")
+    yield from _login(f"sinks.{policy.name}", policy)
+
+
+def _login(name: str, policy: ArchivePolicy | SinkPolicy) -> Iterator[Contradiction]:
+    """How we say who we are to a server of other people's."""
     if policy.token and policy.username:
-        yield Contradiction(f"sinks.{policy.name}.token", "is of no use together with username; give one")
+        yield Contradiction(f"{name}.token", "is of no use together with username; give one")
     if policy.password and not policy.username:
-        yield Contradiction(f"sinks.{policy.name}.password", "is of no use without username")
+        yield Contradiction(f"{name}.password", "is of no use without username")
     if policy.tls_key_file is not None and policy.tls_cert_file is None:
-        yield Contradiction(f"sinks.{policy.name}.tls_key_file", "is of no use without tls_cert_file")
+        yield Contradiction(f"{name}.tls_key_file", "is of no use without tls_cert_file")

@@ -17,8 +17,8 @@ from random import Random
 from typing import Final
 
 import httpx
+import pydicom.data
 from pydicom import dcmread
-from pydicom.data import get_testdata_files
 from pydicom.dataset import Dataset
 
 from tests.real_archives.site import Site, Triple, at_random, open_servers, open_site, report
@@ -82,7 +82,7 @@ class Life:
     def store_pydicoms_files(self) -> None:
         """What Orthanc takes of pydicom's own test files."""
         found = []
-        for path in sorted(map(Path, get_testdata_files("*.dcm"))):
+        for path in sorted(Path(pydicom.data.__file__).parent.glob("test_files/*.dcm")):
             try:
                 dataset = dcmread(path)
                 usable = dataset.StudyInstanceUID and dataset.SeriesInstanceUID and dataset.SOPInstanceUID

@@ -182,6 +182,7 @@ def open_site(
             repository,
             broker.bootstrap_servers,
             topic,
+            KAFKA__SESSION_TIMEOUT="6s",  # a member that was killed holds its partitions for so long
             **orthanc.settings(repository),
             **{f"REPOSITORIES__{repository.upper()}__HEARTBEATS": "true"},
         )
