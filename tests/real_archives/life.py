@@ -60,8 +60,8 @@ class Life:
             deed = self._rng.choice(self._deeds)
             try:
                 happened = deed()
-            except (httpx.HTTPError, AssertionError):
-                time.sleep(0.2)  # it was killed in between: some of it may have happened
+            except (httpx.HTTPError, AssertionError, ValueError):
+                time.sleep(0.2)  # it was killed in between: some of it may have happened, or one UID is two patients'
                 happened = True
             if happened:
                 self.done[deed.__name__] = self.done.get(deed.__name__, 0) + 1
