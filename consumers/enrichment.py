@@ -243,7 +243,7 @@ class Enricher:
         """
         self._counts["looks_failed"] += 1
         if isinstance(error, ArchiveBusy) and (error.everything or self._nothing_succeeds(debt)):
-            pause = self._pause if error.retry_after is None else min(error.retry_after, self._policy.retry_interval)
+            pause = min(error.retry_after or self._pause, self._policy.retry_interval)
             now = self._clock.monotonic()
             if now >= self._paused_until:
                 self._wait_for(f"{error}; asking again in {pause:.0f} seconds")

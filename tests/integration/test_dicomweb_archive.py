@@ -245,7 +245,7 @@ def test_the_state_follows_an_archive_that_is_polled(orthanc: Orthanc, site_of: 
 def test_an_archive_that_fails_often_is_followed_all_the_same(site_of: Callable[..., Site]) -> None:
     with run_archive(FakeArchive(seed=3)) as archive:
         site = site_of(archive.url, RETRY_INTERVAL="100ms", TRIES="20")
-        for number in range(15):
+        for number in range(8):
             uid = f"1.2.{number}"
             archive.add(*(instance(uid, f"{uid}.1", f"{uid}.1.{one}", TODAY) for one in range(4)))
         archive.metadata_status = 501
@@ -254,5 +254,5 @@ def test_an_archive_that_fails_often_is_followed_all_the_same(site_of: Callable[
         site.poll()
         archive.error_share = 0.2
         with site.running():
-            expected = {f"1.2.{number}.1.{one}" for number in range(15) for one in range(4)}
+            expected = {f"1.2.{number}.1.{one}" for number in range(8) for one in range(4)}
             site.settles(expected, "all in spite of errors")

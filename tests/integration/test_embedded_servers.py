@@ -27,10 +27,11 @@ from stocktake.embedded import (
 
 # A program that runs the servers, tells their ports and ends when its input does or on Ctrl-C.
 PROGRAM = """\
-import sys
+import signal, sys
 from pathlib import Path
 from stocktake.embedded import EmbeddedServers, kafka_answers, redis_answers
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have started the tests with it ignored
 with EmbeddedServers.start(Path(sys.argv[1])) as servers:
     kafka_port = int(servers.bootstrap_servers.rpartition(":")[2])
     redis_port = int(servers.redis_url.rpartition(":")[2].partition("/")[0])

@@ -364,13 +364,15 @@ def test_an_outage_that_is_no_refused_connection_gives_no_study_up(world: World,
 def test_a_study_that_alone_makes_the_archive_fail_is_given_up(world: World, enricher: Enricher) -> None:
     world.answers["1.2"] = ArchiveBusy("500")
     world.owe("1.2")
-    for number in range(12):
+    for number in range(60):
         world.answers[f"1.3.{number}"] = study(f"1.3.{number}")
         world.owe(f"1.3.{number}")
         run(enricher)
-        world.seconds += 30
-    assert world.owed["1.2"].due is None
-    assert world.asked["1.2"] == 3
+        world.seconds += 60
+        if world.owed["1.2"].due is None:
+            break
+    assert world.owed["1.2"].tries == Tries("t:0:1", 3, "500")
+    assert world.counts["looks_given_up"] == 1
 
 
 def test_a_message_that_only_the_broker_finds_too_large_keeps_no_other_study_back(
