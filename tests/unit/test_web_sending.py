@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO
 
 import pytest
@@ -15,12 +14,6 @@ from stocktake.web.sending import answer_file
 from tests.http_site import Client
 
 CONTENT = bytes(range(256)) * 3000  # several blocks
-
-
-def run_apart(coroutine: Any) -> Any:
-    """In a thread of its own: a browser that another test has opened keeps a loop running in this one."""
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, coroutine).result()
 
 
 class Sends:
@@ -109,7 +102,9 @@ def test_nothing_more_is_read_for_somebody_who_has_gone() -> None:
             gone.set()
 
     scope = {"type": "http", "method": "GET", "headers": []}
-    run_apart(answer_file(file, 100 << 20, "abc", "application/dicom", {}, Headers(scope=scope))(scope, receive, send))
+    asyncio.run(
+        answer_file(file, 100 << 20, "abc", "application/dicom", {}, Headers(scope=scope))(scope, receive, send)
+    )
     assert file.closed
     assert file.blocks < 10
 

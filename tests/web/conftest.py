@@ -13,8 +13,9 @@ from tests.web.fake_world import World, plausible
 from tests.web.tab import Watched, watching
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
+    """Closed before another package's tests: Playwright keeps a loop running, and theirs run loops of their own."""
     with running_browser() as found:
         yield found
 
