@@ -195,8 +195,10 @@ class Applier:
             partition, offset = record.partition, record.offset
             applied = self._applied[partition]
             for told in record.told:
+                counted: Action | None = None
                 if isinstance(told, Event):
                     uid, owing = told.study_instance_uid, told.lacking or told.answers != ""
+                    counted = None if told.answers else told.action
                 elif isinstance(told, PatientEvent):
                     if offset > everywhere[partition]:
                         of_patients.append(told)
@@ -211,11 +213,10 @@ class Applier:
                 if offset > applied[group[0]]:
                     if owing:
                         pending.owing = True
-                    if isinstance(told, Event) and not told.answers:
-                        if told.action is Action.STORE:
-                            stores += 1
-                        else:
-                            others[told.action] += 1
+                    if counted is Action.STORE:
+                        stores += 1
+                    elif counted is not None:
+                        others[counted] += 1
                     group[1].append((told, partition, offset))
                 elif offset > everywhere[partition] and isinstance(told, Event) and _names_patient(told):
                     named_again.add(uid)

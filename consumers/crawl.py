@@ -17,13 +17,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from threading import Event as Flag
-from typing import Any, Final
+from typing import Final
 
-from consumers.archives.archive import Archive, ArchiveRefused, Page
+from consumers.archives.archive import Archive, Page, odd_answers_refused
 from consumers.messages import look
 from consumers.publish import Publisher
 from state.debts import Debts
-from state.keys import shard_of
 from state.positions import Positions
 from state.studies import Studies
 
@@ -38,23 +37,14 @@ _AHEAD: Final = 2  # chunks: more is not owed at any time
 class CrawlPosition:
     """Where a crawl stands. ``following`` is the place in the archive's list at which the next chunk begins.
 
-    ``following`` is None when all is listed. ``begun`` is when it began (UTC microseconds), ``lost`` how many messages
-    had been lost by then.
+    ``following`` is None when all is listed. ``lost`` is how many messages had been lost when it began.
     """
 
     archive: str = ""
-    begun: int = 0
     following: str | None = ""
     listed: int = 0
     lost: int = 0
     finished: bool = False
-
-    @classmethod
-    def of(cls, found: dict[str, Any]) -> CrawlPosition:
-        return cls(**found)
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 class Crawl:
@@ -101,7 +91,7 @@ class Crawl:
                 following=page.following,
                 listed=position.listed + len(page.study_instance_uids),
             )
-            self._positions.write(POSITION, position.to_json())
+            self._positions.write(POSITION, asdict(position))
         return position
 
     def ask_for_absent(self, publisher: Publisher, studies: Studies, stop: Flag) -> tuple[int, int] | None:
@@ -134,11 +124,8 @@ class Crawl:
         return len(listed), asked
 
     def _page(self, begin: str) -> Page:
-        try:
+        with odd_answers_refused():
             return self._archive.page(begin, self._chunk)
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            text = f"the archive's list of studies led to a {type(error).__name__} of this program"
-            raise ArchiveRefused(text) from error
 
     def wait_until_settled(self, position: CrawlPosition, stop: Flag) -> int | None:
         """Wait until what is owed now was looked up once; how many were given up, None if ``stop`` came first.
@@ -147,10 +134,7 @@ class Crawl:
         """
         owed = [debt.owed for debt in self._debts.unpaid()]
         while not stop.is_set():
-            by_shard: dict[int, list[str]] = {}
-            for name in owed:
-                by_shard.setdefault(shard_of(name, self._debts.shards), []).append(name)
-            tokens = self._debts.tokens(by_shard)
+            tokens = self._debts.tokens_of(owed)
             given_up = {debt.owed for debt in self._debts.given_up()}
             owed = [name for name in owed if name in tokens and name not in given_up]
             self._progress(position, len(owed), False)

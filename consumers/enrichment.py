@@ -15,7 +15,6 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import suppress
 from dataclasses import dataclass
 from threading import Event as Flag
 from typing import Final
@@ -76,7 +75,7 @@ class Enricher:
         self._pool = ThreadPoolExecutor(policy.connections, f"look-{policy.name}")
         self._futures: set[Future[_Looked]] = set()
         self._publisher: Publisher | None = None
-        self._asked: dict[str, str] = {}  # token by what is owed, while it is asked for
+        self._asked: set[str] = set()  # what is being asked for
         self._written: dict[str, tuple[str, float]] = {}  # token and since when the consumer has to apply it
         self._one_by_one = False  # a message was too large: each study is confirmed by itself
         self._successes = 0
@@ -118,7 +117,7 @@ class Enricher:
         room = self._policy.connections * _IN_HAND - len(self._futures)
         if room > 0 and self._clock.monotonic() >= self._paused_until:
             for debt in self._due(room):
-                self._asked[debt.owed] = debt.token
+                self._asked.add(debt.owed)
                 self._futures.add(self._pool.submit(self._look, debt))
         if not self._futures:
             self._report()
@@ -156,10 +155,7 @@ class Enricher:
 
     def _keep_owed(self) -> None:
         """Forget what is paid by now."""
-        by_shard: dict[int, list[str]] = {}
-        for owed in self._written:
-            by_shard.setdefault(self._studies.shard_of(owed), []).append(owed)
-        tokens = self._debts.tokens(by_shard)
+        tokens = self._debts.tokens_of(self._written)
         self._written = {owed: written for owed, written in self._written.items() if tokens.get(owed) == written[0]}
 
     def _look(self, debt: Debt) -> _Looked:
@@ -180,11 +176,11 @@ class Enricher:
         try:
             looked = future.result()
         except _Failed as failed:
-            self._asked.pop(failed.debt.owed, None)
+            self._asked.discard(failed.debt.owed)
             self._put_off(failed.debt, failed.error)
             return
         debt = looked.debt
-        self._asked.pop(debt.owed, None)
+        self._asked.discard(debt.owed)
         self._pause = _AGAIN
         self._successes += 1
         try:
@@ -215,10 +211,10 @@ class Enricher:
             return
         record = next((read.record for read in self._studies.read([debt.owed])), None)
         remove = self._policy.absent == "remove"
-        if found is None and record is not None and not record.is_removed and not remove:
-            remove = _nothing_is_left(record)
         if found is None and not remove and record is not None and not record.is_removed:
-            raise ArchiveRefused("the archive does not have the study, of which its events told")
+            if not _nothing_is_left(record):
+                raise ArchiveRefused("the archive does not have the study, of which its events told")
+            remove = True
         if found is not None and found.names:
             self._debts.note_names(found.names, debt.owed)
         self._counts["looks_absent" if found is None else "looks_found"] += 1
@@ -301,8 +297,7 @@ class Enricher:
     def _close_publisher(self) -> None:
         publisher, self._publisher = self._publisher, None
         if publisher is not None:
-            with suppress(PublishError):
-                publisher.__exit__(None, None, None)
+            publisher.close()
 
     def _wait_for(self, why: str) -> None:
         if why != self._waiting_for:

@@ -44,12 +44,9 @@ def events(
     datasets: Sequence[DicomJson],
     *,
     answers: str = "",
-    event_id: str = "",
 ) -> Iterator[Message]:
     """Events of one study, each with as many data sets as go into a message. ``time`` is UTC microseconds."""
     head = {"action": str(action), "level": str(level), "time": to_iso(time)}
-    if event_id:
-        head = {"id": event_id} | head
     if answers:
         head["answers"] = answers
     key = study_key(study_instance_uid)

@@ -223,6 +223,10 @@ class Publisher:
         if self._failure is not None:
             raise _publish_error(self._policy, self._topic, self._failure)
 
+    def close(self) -> None:
+        """Leave at once, for whoever tells again what is not confirmed."""
+        self.__exit__(PublishError, None, None)
+
     def __enter__(self) -> Self:
         return self
 

@@ -77,7 +77,8 @@ def status(
     Raises:
         StateUnreachable: the state does not answer.
     """
-    watermark = repository.watermark().time
+    marks = repository.watermark()
+    watermark = marks.time
     head = chain.head()
     given_up = debts.count_given_up()
     partitions, holds = partition_statuses(repository, studies, ends, now, patience)
@@ -98,10 +99,5 @@ def status(
         counters=repository.counters(),
         owed_looks=debts.count() - given_up,
         given_up_looks=given_up,
-        heartbeat_age=_heartbeat_age(repository, now),
+        heartbeat_age=None if marks.heartbeat is None else seconds_since(marks.heartbeat, now),
     )
-
-
-def _heartbeat_age(repository: Repository, now: int) -> float | None:
-    heartbeats = [one.heartbeat for one in repository.progress().values() if one is not None]
-    return seconds_since(min(heartbeats), now) if heartbeats and min(heartbeats) > 0 else None

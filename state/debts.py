@@ -71,7 +71,7 @@ class Debts:
 
     def __init__(self, connection: Connection, repository: str, shards: int) -> None:
         self._connection = connection
-        self.shards = shards
+        self._shards = shards
         self._keys = [ShardKeys(repository, shard) for shard in range(shards)]
 
     def tokens(self, owed: Mapping[int, Sequence[str]]) -> dict[str, str]:
@@ -85,6 +85,16 @@ class Debts:
             if token is not None
         }
 
+    def tokens_of(self, owed: Iterable[str]) -> dict[str, str]:
+        """The same for debts whose shards are not at hand."""
+        return self.tokens(self._by_shard(owed))
+
+    def _by_shard(self, names: Iterable[str]) -> dict[int, list[str]]:
+        by_shard: dict[int, list[str]] = {}
+        for name in names:
+            by_shard.setdefault(shard_of(name, self._shards), []).append(name)
+        return by_shard
+
     def count(self) -> int:
         """How much is owed, what was given up included."""
         return sum(self._connection.send([("ZCARD", keys.owed_due) for keys in self._keys]))
@@ -92,11 +102,6 @@ class Debts:
     def count_given_up(self) -> int:
         """How much was given up."""
         return sum(self._connection.send([("ZCOUNT", keys.owed_due, _NEVER, _NEVER) for keys in self._keys]))
-
-    def oldest(self) -> int | None:
-        """When the oldest debt arose or is to be tried again (UTC microseconds); None if there is none to be paid."""
-        replies = self._connection.send([("ZRANGE", keys.owed_due, 0, 0, "WITHSCORES") for keys in self._keys])
-        return min((due for found in replies if found and (due := _moment(found[0][1])) is not None), default=None)
 
     def due(self, up_to: int) -> Iterator[Debt]:
         """Debts that are due at ``up_to`` (UTC microseconds), those of each shard by age."""
@@ -142,7 +147,7 @@ class Debts:
         """Note that a look has failed, and try again at ``until`` (UTC microseconds; None: never), unless the debt is
         another one by now.
         """
-        keys = self._keys[shard_of(owed, self.shards)]
+        keys = self._keys[shard_of(owed, self._shards)]
         words: list[Arg] = [owed, tries.token, _encode(tries), _NEVER if until is None else until]
         self._connection.call([ScriptCall("put_off", [keys.owed, keys.owed_due, keys.owed_tries], words)])
 
@@ -158,11 +163,8 @@ class Debts:
 
     def note_names(self, names: Iterable[str], study_instance_uid: str) -> None:
         """Keep whose study these references are, so that it is known when the archive no longer says so."""
-        by_shard: dict[int, list[str]] = {}
-        for name in names:
-            by_shard.setdefault(shard_of(name, self.shards), []).append(name)
         commands: list[Command] = []
-        for shard, some in by_shard.items():
+        for shard, some in self._by_shard(names).items():
             for begin in range(0, len(some), _PAGE):
                 words: list[str] = []
                 for name in some[begin : begin + _PAGE]:
@@ -172,7 +174,7 @@ class Debts:
 
     def named(self, name: str) -> str | None:
         """The Study Instance UID that was noted for a reference."""
-        [found] = self._connection.send([("HGET", self._keys[shard_of(name, self.shards)].named, name)])
+        [found] = self._connection.send([("HGET", self._keys[shard_of(name, self._shards)].named, name)])
         return None if found is None else found.decode("ascii")
 
 

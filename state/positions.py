@@ -33,11 +33,6 @@ class Positions:
         """Keep a position, a JSON object."""
         self._connection.send([("HSET", self._key, name, orjson.dumps(position))])
 
-    def all(self) -> dict[str, dict[str, Any]]:
-        """Every position by name."""
-        [found] = self._connection.send([("HGETALL", self._key)])
-        return {name.decode(): orjson.loads(value) for name, value in found.items()}
-
     def forget(self, name: str) -> None:
         """Begin anew."""
         self._connection.send([("HDEL", self._key, name)])

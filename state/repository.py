@@ -52,11 +52,13 @@ class Watermark:
 
     ``time`` is the minimum over all partitions (UTC microseconds), None while any has not published one;
     ``offsets`` are the last offsets applied that it stands for; ``missing`` names the partitions that hold it back.
+    ``heartbeat`` is the oldest of the partitions' latest ones, None where none are expected or have come.
     """
 
     time: int | None
     offsets: Mapping[str, int]
     missing: tuple[str, ...]
+    heartbeat: int | None = None
 
 
 def partition_field(topic_id: str, partition: int) -> str:
@@ -161,10 +163,12 @@ class Repository:
         known = {field: one for field, one in progress.items() if one is not None and one.vouches}
         missing = tuple(field for field in progress if field not in known)
         complete = bool(known) and not missing
+        oldest = min((one.heartbeat for one in progress.values() if one is not None), default=0)
         return Watermark(
             time=min(one.watermark for one in known.values()) if complete else None,
             offsets={field: one.offset for field, one in known.items()},
             missing=missing or (() if known else ("no consumer has seen the topics yet",)),
+            heartbeat=oldest if oldest > 0 else None,
         )
 
     def count(self, counts: Mapping[str, int]) -> None:

@@ -104,12 +104,12 @@ def open_consumer(settings: Settings, opened: OpenRepository) -> OpenConsumer:
         BrokerUnreachable, TopicUnusable: see :mod:`consumers.errors`.
     """
     counts: Counts = Counter()
+    asks = settings.archive(opened.policy.name) is not None
+    owing = Owing(opened.debts, follows=asks or opened.debts.count() > 0)
     source = Source(settings.kafka, opened.policy)
     dead_letters = DeadLetterTopic(settings.kafka)
     zone = ZoneInfo(opened.policy.timezone)
-    asks = settings.archive(opened.policy.name) is not None
     native = NativeFormat(settings.consumer, zone, counts, settings.inventory.level, asks=asks)
-    owing = Owing(opened.debts, follows=asks or opened.debts.count() > 0)
     consumer = Consumer(
         source,
         Applier(opened.studies, opened.patients, owing, counts),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
@@ -28,6 +29,15 @@ class ArchiveBusy(ArchiveError):
 
 class ArchiveRefused(ArchiveError):
     """It will not answer this however often it is asked: another 4xx, or an answer that is none."""
+
+
+@contextmanager
+def odd_answers_refused() -> Iterator[None]:
+    """What an archive answers in a shape that nobody foresaw is refused; its text may hold what was answered."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise ArchiveRefused(f"the archive's answer led to a {type(error).__name__} of this program") from error
 
 
 @dataclass(frozen=True, slots=True)

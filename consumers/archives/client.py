@@ -19,6 +19,7 @@ import orjson
 
 from consumers.archives.archive import ArchiveBusy, ArchiveError, ArchiveRefused
 from consumers.policy import ArchivePolicy
+from state.dialer import TlsFiles
 
 LARGEST_ANSWER: Final = 128 * 1024 * 1024  # bytes once unpacked; ten thousand instances' metadata are a tenth of it
 LONGEST_RETRY_AFTER: Final = 3600.0  # seconds; an archive that asks for more is asked again after that
@@ -189,9 +190,6 @@ def _cause(error: httpx.HTTPError) -> str:
 
 def _tls(policy: ArchivePolicy, where: str) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context(cafile=policy.tls_ca_file)
-        if policy.tls_cert_file is not None:
-            context.load_cert_chain(policy.tls_cert_file, policy.tls_key_file)
+        return TlsFiles(policy.tls_ca_file, policy.tls_cert_file, policy.tls_key_file).context()
     except OSError as error:
         raise ArchiveRefused(f"{where}: a file of tls_* cannot be used: {error}") from error
-    return context

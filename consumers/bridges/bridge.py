@@ -13,7 +13,7 @@ from collections.abc import Callable
 from threading import Event as Flag
 from typing import Final, Protocol
 
-from consumers.archives.archive import ArchiveBusy, ArchiveError, ArchiveRefused
+from consumers.archives.archive import ArchiveBusy, ArchiveError, ArchiveRefused, odd_answers_refused
 from consumers.publish import Publisher, PublishError
 from state.errors import StateError
 
@@ -80,22 +80,23 @@ class Bridge:
     def turn(self) -> float:
         """One step; how many seconds to wait before the next (0: there is more at once)."""
         try:
-            if self._publisher is None:
-                self._publisher = self._open_publisher()
-            if not self._begun:
-                self._feed.begin(self._publisher)
-                self._begun = True
-            more = self._feed.step()
+            with odd_answers_refused():
+                more = self._step()
         except (ArchiveError, PublishError, StateError) as error:
             return self._failed(error)
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            # An answer of another shape than any that is known. Its text may hold what was answered.
-            return self._failed(ArchiveRefused(f"the archive's answer led to a {type(error).__name__} of this program"))
         if self._said is not None:
             log.info("%s: goes on", self._name)
         self._said = None
         self._pause = _SOON
         return 0.0 if more else self._poll
+
+    def _step(self) -> bool:
+        if self._publisher is None:
+            self._publisher = self._open_publisher()
+        if not self._begun:
+            self._feed.begin(self._publisher)
+            self._begun = True
+        return self._feed.step()
 
     def progress(self) -> dict[str, int]:
         """What was counted since the start."""
@@ -106,7 +107,7 @@ class Bridge:
         publisher, self._publisher = self._publisher, None
         self._begun = False
         if publisher is not None:
-            publisher.__exit__(PublishError, None, None)  # as after an error: nothing is waited for
+            publisher.close()
 
     def _failed(self, error: Exception) -> float:
         if self._said is not type(error):

@@ -34,8 +34,6 @@ EXAMPLE: Final = """stocktake bridge orthanc
 stocktake bridge orthanc --print-plugin > /usr/share/orthanc/stocktake_orthanc.py
 stocktake bridge dicomweb --poll 1m --window 14"""
 
-_OLDER: Final = 200  # studies compared after each poll
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     details = (
@@ -82,7 +80,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     polled.add_argument(
         "--older",
         type=whole_number,
-        default=_OLDER,
+        default=200,
         metavar="N",
         help="of all studies, so many are compared after each poll (default: %(default)s)",
     )

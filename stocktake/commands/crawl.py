@@ -7,7 +7,7 @@ import logging
 import sys
 import time
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from threading import Event as Flag
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -144,7 +144,7 @@ def _pause(positions: Positions, *, paused: bool) -> Exit:
 def _begin(opened: OpenRepository, positions: Positions, url: str, *, anew: bool) -> None:
     """Keep the position of a new crawl, or that of one that was not finished; neither is paused any more."""
     found = positions.read(POSITION)
-    known = None if found is None else CrawlPosition.of(found)
+    known = None if found is None else CrawlPosition(**found)
     if known is not None and not known.finished and not anew:
         if known.archive != url:
             raise CommandError(
@@ -154,9 +154,9 @@ def _begin(opened: OpenRepository, positions: Positions, url: str, *, anew: bool
         positions.forget(PAUSED)
         return
     lost = opened.repository.counters().get("messages_lost", 0)
-    position = CrawlPosition(url, opened.connection.now(), lost=lost)
+    position = CrawlPosition(url, lost=lost)
     positions.forget(PAUSED)
-    positions.write(POSITION, position.to_json())
+    positions.write(POSITION, asdict(position))
 
 
 def _run(settings: Settings, opened: OpenRepository, crawl: Crawl, positions: Positions) -> Exit:
@@ -185,7 +185,7 @@ def _run(settings: Settings, opened: OpenRepository, crawl: Crawl, positions: Po
 
 def _go_on(settings: Settings, opened: OpenRepository, crawl: Crawl, positions: Positions, stop: Flag) -> int | None:
     """Go on at the position that is kept; how many were given up at the end, None if ``stop`` came first."""
-    position = CrawlPosition.of(positions.read(POSITION) or {})
+    position = CrawlPosition(**(positions.read(POSITION) or {}))
     if position.following is not None:
         with open_publisher(settings, opened) as publisher:
             position = crawl.list_all(publisher, position, stop)
@@ -200,9 +200,9 @@ def _go_on(settings: Settings, opened: OpenRepository, crawl: Crawl, positions: 
 
 
 def _end(opened: OpenRepository, positions: Positions, given_up: int) -> Exit:
-    position = CrawlPosition.of(positions.read(POSITION) or {})
+    position = CrawlPosition(**(positions.read(POSITION) or {}))
     whole = not given_up and opened.repository.counters().get("messages_lost", 0) == position.lost
-    positions.write(POSITION, replace(position, finished=True).to_json())
+    positions.write(POSITION, asdict(replace(position, finished=True)))
     if whole:
         opened.repository.set_whole()
     summary = {"repository": opened.policy.name, "listed": position.listed, "given_up": given_up, "whole": whole}

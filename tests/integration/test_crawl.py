@@ -145,7 +145,7 @@ def test_what_the_archive_does_not_list_any_more_is_found_when_it_is_asked_for(
 
 def test_a_crawl_of_another_archive_does_not_go_on_with_that_of_this_one(deployment: Deployment, run: Any) -> None:
     positions = Positions(deployment.opened.connection, deployment.name)
-    positions.write(POSITION, {"archive": "http://elsewhere", "begun": 1, "following": "x", "listed": 5})
+    positions.write(POSITION, {"archive": "http://elsewhere", "following": "x", "listed": 5})
     run("crawl", code=Exit.USAGE)
 
 

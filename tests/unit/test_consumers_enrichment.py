@@ -110,9 +110,6 @@ class World:
             raise RefusedAsTooLarge("too large")
         self.confirmed = len(self.written)
 
-    def __exit__(self, *_: object) -> None:
-        pass
-
     def close(self) -> None:
         pass
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 
+from state.dialer import TlsFiles
 from writers.policy import SinkPolicy
 from writers.sinks.sink import SinkRefused
 
@@ -15,9 +16,6 @@ def tls_context(policy: SinkPolicy) -> ssl.SSLContext:
         SinkRefused: a file cannot be read.
     """
     try:
-        context = ssl.create_default_context(cafile=policy.tls_ca_file)
-        if policy.tls_cert_file is not None:
-            context.load_cert_chain(policy.tls_cert_file, policy.tls_key_file)
+        return TlsFiles(policy.tls_ca_file, policy.tls_cert_file, policy.tls_key_file).context()
     except OSError as error:
         raise SinkRefused(f"sinks.{policy.name}: a file of tls_* cannot be used: {error}") from error
-    return context
