@@ -45,12 +45,15 @@ model: $(STAMP)  ## 2,000 random examples of what can happen to state and invent
 soak: $(STAMP)  ## 100 faults of each kind under load, held to the oracle; SOAK=short for a minute of it
 	$(BIN)/python -m tests.soak $(SOAK)
 
-constraints:  ## renew constraints.txt from pyproject.toml
+constraints:  ## renew constraints.txt and the image's part of it from pyproject.toml
 	$(PYTHON) -m venv build/constraints
 	build/constraints/bin/python -m pip install --quiet pip-tools
 	build/constraints/bin/pip-compile --quiet --strip-extras --all-extras --build-deps-for editable \
 		--allow-unsafe --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
 		--no-header --output-file constraints.txt pyproject.toml
+	build/constraints/bin/pip-compile --quiet --strip-extras --extra s3 --build-deps-for wheel --no-annotate \
+		--allow-unsafe --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
+		--no-header --constraint constraints.txt --output-file constraints-runtime.txt pyproject.toml
 
 clean:  ## remove what the verbs made
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis

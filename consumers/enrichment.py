@@ -50,7 +50,10 @@ class _Looked:
 
 
 class Enricher:
-    """Pays one repository's debts. ``count`` is told what was done, by name, since it was told last."""
+    """Pays one repository's debts. ``count`` is told what was done, by name, since it was told last.
+
+    ``beat`` is told after each turn what the enricher waits for; the empty text if it goes on.
+    """
 
     def __init__(
         self,
@@ -62,6 +65,7 @@ class Enricher:
         open_publisher: Callable[[], Publisher],
         clock: Clock,
         count: Callable[[Mapping[str, int]], None],
+        beat: Callable[[str], None] = lambda waiting_for: None,
     ) -> None:
         self._archive = archive
         self._policy = policy
@@ -71,6 +75,7 @@ class Enricher:
         self._open_publisher = open_publisher
         self._clock = clock
         self._count = count
+        self._beat = beat
         self._counts: Counter[LookCount] = Counter()
         self._pool = ThreadPoolExecutor(policy.connections, f"look-{policy.name}")
         self._futures: set[Future[_Looked]] = set()
@@ -92,10 +97,12 @@ class Enricher:
                     pause = self.turn()
                 except (StateUnreachable, PublishError) as error:
                     self._wait_for(str(error))
+                    self._beat("redis" if isinstance(error, StateUnreachable) else "kafka")
                     pause = _AGAIN
                 else:
                     if self._clock.monotonic() >= self._paused_until:
                         self._waiting_for = ""
+                    self._beat("the archive" if self._waiting_for else "")
                 if pause:
                     stop.wait(pause)
         finally:

@@ -51,14 +51,16 @@ class FollowedTopics:
                 log.warning(
                     "topic %s was deleted and made anew (id %s, before %s); reading the new one from its beginning",
                     *(name, found.id, topic.id),
+                    extra={"topic": name},
                 )
                 self.by_name[name] = Topic(name, found.id, found.partitions, compacted=False)
                 anew = True
                 continue
             if returned:
-                log.warning("topic %s is there again", name)
+                log.warning("topic %s is there again", name, extra={"topic": name})
             if found.partitions > topic.partitions:
-                log.warning("topic %s has %d partitions now, %d before", name, found.partitions, topic.partitions)
+                told = (name, found.partitions, topic.partitions)
+                log.warning("topic %s has %d partitions now, %d before", *told, extra={"topic": name})
                 self.by_name[name] = replace(topic, partitions=found.partitions)
                 grown = True
         return Change(anew, grown)
@@ -66,7 +68,8 @@ class FollowedTopics:
     def _note_missing(self, name: str) -> None:
         now = self._monotonic()
         if name not in self._missing:
-            log.warning("topic %s is gone; waiting for it, %g seconds at most", name, self._patience)
+            text = "topic %s is gone; waiting for it, %g seconds at most"
+            log.warning(text, name, self._patience, extra={"topic": name})
             self._missing[name] = now
         elif now - self._missing[name] >= self._patience:
             raise TopicUnusable(f"topic {name} was deleted and nobody has made it anew; create it, then start again")
@@ -75,5 +78,6 @@ class FollowedTopics:
         """Follow which topics are compacted."""
         for name, topic in self.by_name.items():
             if topic.compacted != (name in compacted):
-                log.warning("topic %s %s compacted now", name, "is" if name in compacted else "is no longer")
+                how = "is" if name in compacted else "is no longer"
+                log.warning("topic %s %s compacted now", name, how, extra={"topic": name})
                 self.by_name[name] = replace(topic, compacted=name in compacted)

@@ -144,8 +144,8 @@ class Intake:
 
     def _set_aside(self, letter: DeadLetter) -> DeadLetter:
         self._window.add_bad()
-        where = (letter.topic, letter.partition, letter.offset)
-        log.warning("dead letter: topic %s partition %d offset %d: %s", *where, letter.reason)
+        where = {"topic": letter.topic, "partition": letter.partition, "offset": letter.offset}
+        log.warning("dead letter: topic %s partition %d offset %d: %s", *where.values(), letter.reason, extra=where)
         return letter
 
     def _over_limit(self, letter: DeadLetter) -> DeadLetterLimit:

@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from threading import Event as Flag
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from kafka import TopicPartition
 
@@ -28,7 +28,7 @@ from consumers.clock import Clock, Deadline
 from consumers.counts import Counts
 from consumers.dead_letters import DeadLetterTopic
 from consumers.errors import BrokerUnreachable, DeadLetterLimit
-from consumers.health import Health, Server
+from consumers.health import Health
 from consumers.intake import Intake, Taken, in_parts
 from consumers.places import Place, Places
 from consumers.policy import ConsumerPolicy
@@ -47,6 +47,8 @@ _POLL: Final = 0.25  # seconds; also how soon a request to stop is seen
 _CHECK: Final = 5.0  # seconds between two looks at whether the state still is as this consumer left it
 _AGAIN: Final = 1.0  # seconds between tries while a server is away
 
+Server = Literal["redis", "kafka"]
+
 
 class Consumer:
     """Follows one repository's topics until it is told to stop.
@@ -64,6 +66,7 @@ class Consumer:
         policy: ConsumerPolicy,
         counts: Counts,
         clock: Clock,
+        health: Health,
         *,
         bridged: bool = False,
     ) -> None:
@@ -77,7 +80,7 @@ class Consumer:
         self._policy = policy
         self._counts = counts
         self._clock = clock
-        self._health = Health(policy.health_file, clock)
+        self._health = health
         self._places = Places(source, applier, repository, policy.lost_offsets, counts)
         self._published = clock.monotonic() - policy.watermark_interval
         self._reported: Counter[str] = Counter()
@@ -118,7 +121,8 @@ class Consumer:
         self._give_up(self._places.take_revoked())
         found = self._places.find()
         for one in sorted(found):
-            log.info("reading topic %s partition %d after offset %d", *one, self._places[one].next - 1)
+            where = {"topic": one.topic, "partition": one.partition, "offset": self._places[one].next - 1}
+            log.info("reading topic %s partition %d after offset %d", *where.values(), extra=where)
         # What was fetched of a partition before its place was read from the state is fetched again.
         self._take({one: taken for one, taken in records.items() if one in self._places and one not in found})
         due = self._clock.monotonic() - self._published >= self._policy.watermark_interval
@@ -208,7 +212,8 @@ class Consumer:
         """Leave partitions to their next owners, with what is applied of them told as far as it goes."""
         try:
             for place in places:
-                log.info("giving up partition %s after offset %d", place.name, place.next - 1)
+                where = self._where(place.name, place.next - 1)
+                log.info("giving up partition %s after offset %d", place.name, place.next - 1, extra=where)
                 with suppress(ShardMoved):  # the next owner was quicker
                     self._advance([place])
                     self._tell_progress({place: None}, self._clock.now())
@@ -218,13 +223,20 @@ class Consumer:
             for place in places:
                 self._applier.revoke(place.name)
 
+    def _where(self, field: str, offset: int | None) -> dict[str, object]:
+        """What a line of the log is about; ``field`` is how the state names the partition."""
+        id_, _, partition = field.rpartition(":")
+        topic = next((one.name for one in self._source.topics.values() if one.id == id_), None)
+        return {"topic": topic, "partition": int(partition) if partition.isdecimal() else field, "offset": offset}
+
     def _settle(self, conflict: ShardMoved) -> None:
         """A shard is not where it was left; in either case its state says from where to go on."""
         if isinstance(conflict, OffsetConflict) and conflict.found > conflict.expected:
             why = "another member has applied more of it: it owned the partition in between, or does now"
         else:
             why = "the server has lost its latest writes, or the offset was lowered on purpose"
-        log.warning("%s: %s. Reading all places again", conflict, why)
+        offset = conflict.found if isinstance(conflict, OffsetConflict) else None
+        log.warning("%s: %s. Reading all places again", conflict, why, extra=self._where(conflict.partition, offset))
         self._places.lose()
 
     # --- servers that are away, the end ------------------------------------------------------------------------
@@ -239,9 +251,10 @@ class Consumer:
         stop.wait(_AGAIN)
 
     def _beat(self) -> None:
-        waiting_for = max(self._waited_for, key=self._waited_for.__getitem__, default=None)
-        ready = waiting_for is None and self._places.complete and self._source.ready
-        self._health.beat(ready=ready, assigned=len(self._places), waiting_for=waiting_for)
+        waiting_for: str = max(self._waited_for, key=self._waited_for.__getitem__, default="")
+        if not waiting_for and not (self._places.complete and self._source.ready):
+            waiting_for = "its partitions from the group, or for their places in the state"
+        self._health.beat(waiting_for, assigned=len(self._places))
 
     def _finish(self, deadline: Deadline) -> None:
         """Move every shard's offset to what is applied, so that the next start reads nothing twice."""

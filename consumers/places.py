@@ -95,7 +95,8 @@ class Places:
                 self._find(partition)
             except PartitionNotReady as error:
                 if partition not in self._said:
-                    log.warning("%s; the others go on", error)
+                    where = {"topic": partition.topic, "partition": partition.partition}
+                    log.warning("%s; the others go on", error, extra=where)
                     self._said.add(partition)
             else:
                 found.add(partition)
@@ -127,6 +128,7 @@ class Places:
                     "topic %s partition %d: Kafka no longer holds offsets %d to %d, so up to %d messages are lost; "
                     "going on after them. The state is not known to hold the whole repository any more",
                     *(partition.topic, partition.partition, lost.wanted, lost.first - 1, count),
+                    extra={"topic": partition.topic, "partition": partition.partition, "offset": lost.wanted},
                 )
                 self._repository.forget_whole()
                 self._counts["messages_lost"] += count

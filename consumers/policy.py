@@ -55,7 +55,6 @@ class ConsumerPolicy:
     watermark_interval: float
     shutdown_timeout: float
     lost_offsets: str
-    health_file: Path | None
 
 
 @dataclass(frozen=True, slots=True)

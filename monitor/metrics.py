@@ -11,7 +11,17 @@ from monitor.sinks import SinkStatus
 from monitor.status import Status
 from state.times import MICROSECONDS
 
-Read: TypeAlias = Callable[[Status], Iterator[Sample]]
+
+@dataclass(frozen=True, slots=True)
+class Scrape:
+    """What one answer tells: this program's version, how repositories stand, and those whose state does not answer."""
+
+    version: str
+    statuses: Sequence[Status]
+    away: Sequence[str] = ()
+
+
+Read: TypeAlias = Callable[[Scrape], Iterator[Sample]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +43,9 @@ class Metric:
 def _counter(name: str, counter: str, unit: str, text: str, per_unit: int = 1) -> Metric:
     """A counter of the state; ``per_unit`` of its steps are one of the metric's."""
 
-    def read(status: Status) -> Iterator[Sample]:
-        yield Sample({"repository": status.repository}, status.counters.get(counter, 0) / per_unit)
+    def read(scrape: Scrape) -> Iterator[Sample]:
+        for status in scrape.statuses:
+            yield Sample({"repository": status.repository}, status.counters.get(counter, 0) / per_unit)
 
     return Metric(name, "counter", ("repository",), unit, text, read, (counter,))
 
@@ -42,17 +53,19 @@ def _counter(name: str, counter: str, unit: str, text: str, per_unit: int = 1) -
 def _counters(name: str, label: str, counters: dict[str, str], unit: str, text: str) -> Metric:
     """Counters of the state that one label tells apart: the label's value -> counter."""
 
-    def read(status: Status) -> Iterator[Sample]:
-        for value, counter in counters.items():
-            yield Sample({"repository": status.repository, label: value}, status.counters.get(counter, 0))
+    def read(scrape: Scrape) -> Iterator[Sample]:
+        for status in scrape.statuses:
+            for value, counter in counters.items():
+                yield Sample({"repository": status.repository, label: value}, status.counters.get(counter, 0))
 
     return Metric(name, "counter", ("repository", label), unit, text, read, tuple(counters.values()))
 
 
 def _gauge(name: str, unit: str, text: str, value: Callable[[Status], float | None]) -> Metric:
-    def read(status: Status) -> Iterator[Sample]:
-        if (found := value(status)) is not None:
-            yield Sample({"repository": status.repository}, found)
+    def read(scrape: Scrape) -> Iterator[Sample]:
+        for status in scrape.statuses:
+            if (found := value(status)) is not None:
+                yield Sample({"repository": status.repository}, found)
 
     return Metric(name, "gauge", ("repository",), unit, text, read)
 
@@ -60,11 +73,12 @@ def _gauge(name: str, unit: str, text: str, value: Callable[[Status], float | No
 def _by_partition(name: str, unit: str, text: str, field: str) -> Metric:
     """A gauge of each partition, from this field of :class:`monitor.partitions.PartitionStatus`."""
 
-    def read(status: Status) -> Iterator[Sample]:
-        for one in status.partitions:
-            if (found := getattr(one, field)) is not None:
-                labels = {"repository": status.repository, "topic": one.topic, "partition": str(one.partition)}
-                yield Sample(labels, found)
+    def read(scrape: Scrape) -> Iterator[Sample]:
+        for status in scrape.statuses:
+            for one in status.partitions:
+                if (found := getattr(one, field)) is not None:
+                    labels = {"repository": status.repository, "topic": one.topic, "partition": str(one.partition)}
+                    yield Sample(labels, found)
 
     return Metric(name, "gauge", ("repository", "topic", "partition"), unit, text, read)
 
@@ -72,14 +86,35 @@ def _by_partition(name: str, unit: str, text: str, field: str) -> Metric:
 def _by_sink(name: str, kind: Kind, unit: str, text: str, value: Callable[[SinkStatus], float]) -> Metric:
     """A metric of each sink."""
 
-    def read(status: Status) -> Iterator[Sample]:
-        for one in status.sinks:
-            yield Sample({"repository": status.repository, "sink": one.name}, value(one))
+    def read(scrape: Scrape) -> Iterator[Sample]:
+        for status in scrape.statuses:
+            for one in status.sinks:
+                yield Sample({"repository": status.repository, "sink": one.name}, value(one))
 
     return Metric(name, kind, ("repository", "sink"), unit, text, read)
 
 
+def _build(scrape: Scrape) -> Iterator[Sample]:
+    yield Sample({"version": scrape.version}, 1)
+
+
+def _state_up(scrape: Scrape) -> Iterator[Sample]:
+    for status in scrape.statuses:
+        yield Sample({"repository": status.repository}, 1)
+    for name in scrape.away:
+        yield Sample({"repository": name}, 0)
+
+
 METRICS: Final = (
+    Metric("stocktake_build_info", "gauge", ("version",), "info", "Always 1; the version of the service", _build),
+    Metric(
+        "stocktake_state_up",
+        "gauge",
+        ("repository",),
+        "boolean",
+        "1 if the state answers; else 0, and nothing else is told of the repository",
+        _state_up,
+    ),
     _counters(
         "stocktake_events_total",
         "action",
@@ -230,6 +265,49 @@ METRICS: Final = (
         "Age of the moment that the head stands for; absent before the first",
         lambda status: status.head_age,
     ),
+    _gauge(
+        "stocktake_inventory_interval_seconds",
+        "seconds",
+        "The setting inventory.interval",
+        lambda status: None if status.pace is None else status.pace.interval,
+    ),
+    _gauge(
+        "stocktake_inventory_write_empty",
+        "boolean",
+        "The setting inventory.write_empty: 1 if an inventory is written also when nothing changed, else 0",
+        lambda status: None if status.pace is None else int(status.pace.write_empty),
+    ),
+    _gauge(
+        "stocktake_max_out_of_order_seconds",
+        "seconds",
+        "The setting consumer.max_out_of_order, by which the watermark lags at least",
+        lambda status: None if status.pace is None else status.pace.max_out_of_order,
+    ),
+    _gauge("stocktake_writer_leads", "boolean", "1 while a writer holds the lease, else 0", lambda status: status.led),
+    _gauge(
+        "stocktake_cut_age_seconds",
+        "seconds",
+        "Time since the inventory that is being written was begun; absent while none is",
+        lambda status: status.cut_age,
+    ),
+    _gauge(
+        "stocktake_verified_age_seconds",
+        "seconds",
+        "Time since an inventory and all that it incorporates was last verified; absent before the first",
+        lambda status: None if status.verified is None else status.verified.age,
+    ),
+    _gauge(
+        "stocktake_verified_findings",
+        "findings",
+        "Errors that the last verification found; absent before the first",
+        lambda status: None if status.verified is None else status.verified.findings,
+    ),
+    _gauge(
+        "stocktake_verified_head",
+        "boolean",
+        "1 if what was last verified is still the head, else 0; absent before the first",
+        lambda status: None if status.verified is None else status.verified.is_head,
+    ),
     _by_sink(
         "stocktake_sink_inventories_total",
         "counter",
@@ -265,18 +343,26 @@ METRICS: Final = (
         "stocktake_stopped",
         "boolean",
         "1 while too many dead letters keep the consumers stopped, else 0",
-        lambda status: int(status.stopped is not None),
+        lambda status: status.stopped is not None,
+    ),
+    _gauge(
+        "stocktake_redis_memory_used_bytes",
+        "bytes",
+        "Memory of Redis that counts against its limit; in a cluster of the primary that is nearest to its own",
+        lambda status: None if status.memory is None else status.memory.used,
+    ),
+    _gauge(
+        "stocktake_redis_memory_limit_bytes",
+        "bytes",
+        "Redis' maxmemory, of the same server; absent where there is none",
+        lambda status: None if status.memory is None else status.memory.limit,
     ),
 )
 
 
-def to_prometheus(statuses: Sequence[Status]) -> str:
-    """The metrics of these repositories in the Prometheus text format."""
+def to_prometheus(scrape: Scrape) -> str:
+    """The metrics in the Prometheus text format."""
     lines = [
-        line
-        for metric in METRICS
-        for line in exposition(
-            metric.name, metric.kind, metric.help, (sample for status in statuses for sample in metric.read(status))
-        )
+        line for metric in METRICS for line in exposition(metric.name, metric.kind, metric.help, metric.read(scrape))
     ]
     return "\n".join(lines) + "\n"

@@ -13,7 +13,9 @@ import orjson
 from state.connection import Arg, Connection, ScriptCall
 from state.errors import Fenced
 from state.keys import RepositoryKeys, ShardKeys
+from state.schema import SCHEMA, check
 from state.studies import FIRST_GENERATION, Revs, Studies, batches
+from state.times import MICROSECONDS
 
 _PAGE: Final = 500
 _CALLS: Final = 16  # pages in one round trip
@@ -29,10 +31,17 @@ class Lease:
         self.repository = repository
         self.token = 0
 
-    def take(self) -> bool:
-        """Take the lease if nobody holds it; whether it is now held."""
-        call = ScriptCall("lease_take", [self._keys.lease, self._keys.fence], [self._milliseconds])
-        self.token = int(self._connection.call([call])[0])
+    def take(self, schema: str = SCHEMA) -> bool:
+        """Take the lease if nobody holds it; whether it is now held. ``schema`` empty: of a state of any.
+
+        Raises:
+            StateMismatch: the state has another schema.
+        """
+        keys = [self._keys.lease, self._keys.fence, self._keys.settings]
+        [reply] = self._connection.call([ScriptCall("lease_take", keys, [self._milliseconds, schema])])
+        if isinstance(reply, bytes):
+            check(self.repository, reply.decode())
+        self.token = int(reply)
         return self.token > 0
 
     def keep(self) -> None:
@@ -56,10 +65,14 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A cut: the oldest Study Update DateTime in the state (None if it holds no study), and shards without it yet."""
+    """A cut: the oldest Study Update DateTime in the state (None if it holds no study), and shards without it yet.
+
+    ``forgotten`` are shards that know of no cut, though some were taken.
+    """
 
     oldest: int | None
     behind: tuple[int, ...]
+    forgotten: tuple[int, ...]
 
 
 class Cuts:
@@ -69,6 +82,7 @@ class Cuts:
         self._connection = connection
         self._studies = studies
         self._keys = [ShardKeys(studies.repository, shard) for shard in range(studies.shards)]
+        self.shards = studies.shards
 
     def wait_for(self, applied: Mapping[str, int], timeout: float, meanwhile: Callable[[], None]) -> list[str]:
         """Wait until every shard has applied these last offsets, by partition; the partitions that have not in time.
@@ -84,19 +98,19 @@ class Cuts:
             meanwhile()
             time.sleep(0.1)
 
-    def take(self, n: int, start: int | None, time: int, applied: Mapping[str, int]) -> Taken:
+    def take(self, n: int, start: int | None, time: int, applied: Mapping[str, int], *, begins: bool = True) -> Taken:
         """Take cut ``n``: what is applied from now on belongs to ``n + 1``. May be called again for the same ``n``.
 
         ``time`` is the cut's moment: studies that change before it from now on are late, and counted. ``applied`` are
         by partition the last offsets that a shard must have applied at this very moment; one that has lost them since
         they were waited for is left as it is, and told. ``start`` is the chain's start; studies last updated before it
-        count as updated then. None: it is open.
+        count as updated then. None: it is open. ``begins``: shards may know of no cut before this one.
         """
         if start is None:
             self._open_start()
         else:
             self.set_start(start)
-        wanted: list[Arg] = [n + 1, time]
+        wanted: list[Arg] = [n + 1, time, int(begins)]
         for partition, offset in applied.items():
             wanted += (partition, offset)
         replies = self._connection.call(
@@ -105,7 +119,8 @@ class Cuts:
         )
         oldest = [int(float(reply[1])) for reply in replies if reply[0] == b"raised" and reply[1]]
         behind = tuple(shard for shard, reply in enumerate(replies) if reply[0] == b"behind")
-        return Taken(min(oldest) if oldest else None, behind)
+        forgotten = tuple(shard for shard, reply in enumerate(replies) if reply[0] == b"forgotten")
+        return Taken(min(oldest) if oldest else None, behind, forgotten)
 
     def _open_start(self) -> None:
         self._connection.send([("DEL", keys.start) for keys in self._keys])
@@ -133,6 +148,10 @@ class Cuts:
     def collecting(self) -> int:
         """The highest generation of any shard: the lowest cut that was never taken, whatever else was lost."""
         return max(self._generations())
+
+    def never_taken(self) -> list[int]:
+        """Shards in which no cut was ever taken, as far as they know."""
+        return [shard for shard, found in enumerate(self._generations()) if found <= FIRST_GENERATION]
 
     def lost(self, n: int) -> list[int]:
         """Shards that have lost writes from before cut ``n``: their generation is not above it."""
@@ -181,10 +200,33 @@ class Chain:
         [found] = self._connection.send([("GET", self._keys.plan)])
         return None if found is None else orjson.loads(found)
 
+    def begun(self) -> int | None:
+        """When the cut of :meth:`plan` was begun (UTC microseconds of the state's clock); None without a plan."""
+        keys = self._keys
+        plan, begun = self._connection.send([("GET", keys.plan), ("HGET", keys.chain, "begun")])
+        if plan is None or begun is None:
+            return None
+        cut, seconds = begun.split()
+        # A writer of a version that does not note it has left the note of an earlier cut.
+        return int(seconds) * MICROSECONDS if int(cut) == orjson.loads(plan)["cut"] else None
+
+    def is_led(self) -> bool:
+        """Whether a writer holds the lease now."""
+        return bool(self._connection.send([("EXISTS", self._keys.lease)])[0])
+
     def last_cut(self) -> int:
         """The last cut that was planned; 0 before the first."""
         [found] = self._connection.send([("HGET", self._keys.chain, "cut")])
         return int(found or 0)
+
+    def set_imported(self, sop_instance_uid: str) -> None:
+        """Note that the state holds all that the tree of that Inventory says."""
+        self._connection.send([("HSET", self._keys.chain, "imported", sop_instance_uid)])
+
+    def imported(self) -> str | None:
+        """The SOP Instance UID of the Inventory whose tree was imported last; None if none was."""
+        [found] = self._connection.send([("HGET", self._keys.chain, "imported")])
+        return None if found is None else str(found, "ascii")
 
     def write_plan(self, token: int, plan: dict[str, Any] | None, cut: int | None = None) -> None:
         """Write the plan, or remove it (None), and remember the cut that it takes.

@@ -16,6 +16,7 @@ from state.address import SENTINEL_PORT, RedisUrl, parse_redis_url
 from state.cluster import Cluster
 from state.dialer import Answers, Arg, Command, Credentials, Dialer, Meanwhile, Pending, TlsFiles
 from state.errors import StateMismatch, StateUnreachable
+from state.memory import Memory, fullest
 from state.one_server import Fixed, OneServer
 from state.patience import Waiting
 from state.policy import RedisPolicy
@@ -97,16 +98,28 @@ class Connection:
         Raises:
             StateMismatch: ``maxmemory-policy`` is not ``noeviction``.
         """
+        for facts in self._memory_facts():
+            policy = facts.get(b"maxmemory_policy", b"noeviction").decode()
+            if policy != "noeviction":
+                raise StateMismatch(
+                    f"Redis at {self.where} has maxmemory-policy {policy}; it would throw study records away. "
+                    "Set it to noeviction."
+                )
+
+    def memory(self) -> Memory:
+        """How full the server is; of a cluster the primary that is nearest to its limit, which refuses writes first.
+
+        Raises:
+            StateUnreachable: a server does not answer.
+        """
+        return fullest(Memory.of(facts) for facts in self._memory_facts())
+
+    def _memory_facts(self) -> list[dict[bytes, bytes]]:
+        """What each server that takes writes says of its memory."""
         with self.errors():
             answers = self._servers.everywhere([("INFO", "memory")])
-            for info in (_only(one) for one in answers):
-                facts = dict(line.split(b":", 1) for line in bytes(info).splitlines() if b":" in line)
-                policy = facts.get(b"maxmemory_policy", b"noeviction").decode()
-                if policy != "noeviction":
-                    raise StateMismatch(
-                        f"Redis at {self.where} has maxmemory-policy {policy}; it would throw study records away. "
-                        "Set it to noeviction."
-                    )
+            infos = [bytes(_only(one)).splitlines() for one in answers]
+        return [dict(line.split(b":", 1) for line in info if b":" in line) for info in infos]
 
     @contextmanager
     def errors(self) -> Iterator[None]:
@@ -146,6 +159,10 @@ class Connection:
                 return StateUnreachable(f"{redis} is out of memory: {error}")
             case exceptions.AskError():
                 return StateMismatch(f"{redis} is a node of a cluster; set redis.mode to cluster")
+            case exceptions.ResponseError() if str(error).startswith("WRONGTYPE"):
+                return StateMismatch(
+                    f"{redis} holds another thing in place of the state; was it migrated by a newer program? {error}"
+                )
             case exceptions.ResponseError() if str(error).startswith(_NO_WRITES):
                 return StateUnreachable(f"{redis} takes no writes now: {error}")
             case exceptions.ResponseError() if "cluster support disabled" in str(error):
@@ -190,6 +207,19 @@ class Connection:
 
     def _evalsha(self, call: ScriptCall) -> Command:
         return ("EVALSHA", self._shas[call.script], len(call.keys), *call.keys, *call.args)
+
+    def load_scripts(self) -> int:
+        """Load every script beforehand; how many there are. Calls load them by themselves.
+
+        Raises:
+            StateMismatch: the server does not let this user, or takes a script for no Lua.
+        """
+        with self.errors():
+            for answers in self._servers.everywhere(
+                [("SCRIPT", "LOAD", script.text) for script in self._scripts.values()]
+            ):
+                _all(answers)
+        return len(self._scripts)
 
     def now(self) -> int:
         """The server's clock, UTC microseconds.

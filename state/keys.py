@@ -16,6 +16,8 @@ key                                       type    holds
 ``st:{s}:<repo>:anchors``                 hash    ``<topic id>:<partition>`` -> see :mod:`state.anchors`
 ``st:{s}:<repo>:patients``                zset    studies of the shard's *patients*: digest, Study Instance UID
 ``st:{s}:<repo>:news``                    zset    what patient events told of them (:mod:`state.patients`)
+``st:{s}:<repo>:patients:anew``           zset    the same, while schema 2 is made of 1 (:mod:`state.schema_2`)
+``st:{s}:<repo>:news:anew``               zset    likewise
 ``st:{s}:<repo>:owed``                    hash    what is owed a look at the archive -> token (:mod:`state.debts`)
 ``st:{s}:<repo>:owed_due``                zset    the same by when it arose, or is to be tried again (UTC microseconds)
 ``st:{s}:<repo>:owed_tries``              hash    the same -> tries that failed (JSON)
@@ -30,10 +32,10 @@ key                                       type    holds
 ``st:{<a>~<b>}:history:<seconds>``        zset    of a pair, a row of figures for each minute or hour
 ``st:{<repo>}:topics``                    hash    topic -> {"id", "partitions", "looked"} as consumers saw it last
 ``st:{<repo>}:watermarks``                hash    ``<topic id>:<partition>`` -> {"watermark", "offset", "asked", ...}
-``st:{<repo>}:chain``                     hash    ``head`` (manifest), ``cut`` (last n taken), ``start``
+``st:{<repo>}:chain``                     hash    ``head`` (manifest), ``cut`` (last n), ``begun`` (when), ``imported``
 ``st:{<repo>}:plan``                      string  the inventory being produced (JSON)
 ``st:{<repo>}:lease``                     string  the writer's fencing token; expires
-``st:{<repo>}:requests``                  hash    deltas asked for and answered (:mod:`state.requests`)
+``st:{<repo>}:requests``                  hash    inventories asked for and answered (:mod:`state.requests`)
 ``st:{<repo>}:sinks``                     hash    sink -> how far it is (:mod:`state.deliveries`)
 ``st:{<repo>}:fence``                     string  counter of fencing tokens handed out
 ``st:{<repo>}:positions``                 hash    bridge or crawl -> where it stands (JSON, :mod:`state.positions`)
@@ -106,6 +108,14 @@ class ShardKeys:
     @property
     def news(self) -> str:
         return self._key("news")
+
+    @property
+    def patients_anew(self) -> str:
+        return self._key("patients:anew")
+
+    @property
+    def news_anew(self) -> str:
+        return self._key("news:anew")
 
     @property
     def owed(self) -> str:

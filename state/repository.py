@@ -12,9 +12,10 @@ from state.attributes import Level
 from state.connection import Arg, Command, Connection, ScriptCall
 from state.errors import StateMismatch
 from state.keys import RepositoryKeys
+from state.memory import Memory
+from state.schema import SCHEMA, check
 from state.times import MICROSECONDS
 
-SCHEMA: Final = "2"
 NO_HEARTBEAT: Final = -1  # a bridge is to send some, and none has come yet; the watermark is 0, which is none
 
 
@@ -78,18 +79,25 @@ class Repository:
         """Fix the settings that must not change, or check them against those that are fixed.
 
         Raises:
-            StateMismatch: the state was made with others; the text names both values.
+            StateMismatch: the state was made with others, or is of another version (:mod:`state.schema`).
         """
         wanted = {"schema": SCHEMA, "shards": str(shards), "level": str(level)}
         claims: list[Command] = [("HSETNX", self._keys.settings, name, value) for name, value in wanted.items()]
         *_, settings = self._connection.send([*claims, ("HGETALL", self._keys.settings)])
         found = {_text(name): _text(value) for name, value in settings.items()}
+        check(self.name, found["schema"])
         for name, value in wanted.items():
             if found[name] != value:
                 raise StateMismatch(
                     f"repository {self.name}: the state was made with {name} {found[name]}, the settings say {value}; "
                     "change the setting back, or use another Redis database or repository name"
                 )
+
+    def fixed(self) -> dict[str, str]:
+        """What was fixed when the state was made: ``schema``, ``shards``, ``level``; empty if there is none."""
+        [settings] = self._connection.send([("HGETALL", self._keys.settings)])
+        found = {_text(name): _text(value) for name, value in settings.items()}
+        return {name: found[name] for name in ("schema", "shards", "level") if name in found}
 
     def set_whole(self) -> None:
         """Record that the state holds every study of the repository, so that the chain's beginning may be open."""
@@ -120,11 +128,18 @@ class Repository:
         topic the larger number of partitions. A topic that nobody names for a minute is not the repository's any more.
 
         Returns how many topics were made anew since they were named last: whoever hears of that first is told.
+
+        Raises:
+            StateMismatch: the state was migrated, or is being; then nothing was said.
         """
-        words: list[Arg] = [round(age * MICROSECONDS)]
+        words: list[Arg] = [SCHEMA, round(age * MICROSECONDS)]
         for name, (id_, count) in topics.items():
             words += (name, id_, count)
-        return int(self._connection.call([ScriptCall("set_topics", [self._keys.topics], words)])[0])
+        call = ScriptCall("set_topics", [self._keys.topics, self._keys.settings], words)
+        anew = self._connection.call([call])[0]
+        if isinstance(anew, bytes):
+            check(self.name, _text(anew))
+        return int(anew)
 
     def topics(self) -> dict[str, tuple[str, int]]:
         """The topics as consumers saw them last: name -> (topic id, partitions). Empty before the first consumer."""
@@ -188,6 +203,10 @@ class Repository:
         """Why consumers are stopped, or None."""
         [found] = self._connection.send([("HGET", self._keys.dead_letters, "stopped")])
         return None if found is None else _text(found)
+
+    def memory(self) -> Memory:
+        """How full the server that holds the state is; of a cluster the fullest one."""
+        return self._connection.memory()
 
     def resume(self) -> bool:
         """Let consumers go on; whether they were stopped."""

@@ -14,8 +14,10 @@ from consumers.archives.orthanc import OrthancArchive
 from consumers.enrichment import Enricher
 from consumers.policy import ArchivePolicy
 from consumers.publish import Publisher
+from stocktake.logs import log_about
+from stocktake.members import Member
 from stocktake.settings import Settings, SettingsError
-from stocktake.wiring import OpenRepository, open_repository, system_clock
+from stocktake.wiring import OpenRepository, open_health, open_repository, system_clock
 
 
 def archive_policy(settings: Settings, repository: str) -> ArchivePolicy:
@@ -51,7 +53,9 @@ def enrich(settings: Settings, repository: str, stop: Flag) -> None:
     Raises:
         SettingsError: the settings name no archive.
     """
+    log_about(role="enricher", repository=repository)
     policy = archive_policy(settings, repository)
+    health = open_health(settings, Member("enricher", repository))
     opened = open_repository(settings, repository)
     with closing(opened), closing(open_archive(policy, ZoneInfo(opened.policy.timezone))) as archive:
         Enricher(
@@ -63,4 +67,5 @@ def enrich(settings: Settings, repository: str, stop: Flag) -> None:
             lambda: open_publisher(settings, opened),
             system_clock(),
             opened.repository.count,
+            health.beat,
         ).run(stop)

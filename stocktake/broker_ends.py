@@ -73,5 +73,5 @@ class EndsWatch:
 
     def _say(self, repository: str, text: str) -> None:
         if self._said.get(repository) != text:
-            log.warning("repository %s: %s", repository, text)
+            log.warning("repository %s: %s", repository, text, extra={"repository": repository})
             self._said[repository] = text

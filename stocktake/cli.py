@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -11,10 +12,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
-from stocktake import __version__
+from stocktake import __version__, first_process  # noqa: F401 -- first, before what takes long to load
 from stocktake.exits import Exit, exit_of
-from stocktake.logs import log_to_stderr
-from stocktake.settings import load
+from stocktake.logs import LogPolicy, log_to_stderr, log_unforeseen
+from stocktake.settings import Settings, load
+
+log = logging.getLogger(__name__)
 
 COMMANDS: Final = (
     "demo",
@@ -40,9 +43,20 @@ COMMANDS: Final = (
     "status",
     "cutover",
     "health",
+    "doctor",
+    "migrate",
     "reset",
     "resume",
 )
+
+_ROLES: Final = {
+    "consume": "consumer",
+    "write": "writer",
+    "serve": "service",
+    "enrich": "enricher",
+}  # what lines of the log are from; other commands go by their own names
+
+_FORMAT: Final = "STOCKTAKE_LOG__FORMAT"
 
 _EXITS: Final = "exit codes:\n" + "\n".join(
     f"  {code.value:<4} {text}"
@@ -62,9 +76,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if argv is None else argv
     # Only the command that is wanted is loaded: a health check every few seconds must not load the HTTP service.
     args = parser(given[0] if given and given[0] in COMMANDS else None).parse_args(given)
+    role = _ROLES.get(args.command, args.command)
+    settings: Settings | None = None
     try:
         settings = load(args.config, os.environ)
-        log_to_stderr(settings.log.level)
+        log_to_stderr(settings.log, role, repositories=settings.names(args.repository))
+        if argv is None:  # the process is ours
+            log_unforeseen()
         command = _module(args.command)
         return int(command.run(args, settings))
     except KeyboardInterrupt:
@@ -77,7 +95,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = exit_of(error)
         if code is None:
             raise
-        sys.stderr.write(f"stocktake {args.command}: {error}\n")
+        if (os.environ.get(_FORMAT) if settings is None else settings.log.format) == "json":
+            log_to_stderr(LogPolicy("INFO", "json"), role)  # if the error came before that was done
+            log.error("stocktake %s: %s", args.command, error)  # noqa: TRY400 -- a foreseen one
+        else:
+            sys.stderr.write(f"stocktake {args.command}: {error}\n")
         return code
 
 
@@ -104,7 +126,8 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
         sub.add_argument(
             "--repository",
             metavar="NAME",
-            help="repository to work on (default: the only one; consume, run, serve, status and health take all)",
+            help="repository to work on (default: the only one; "
+            "consume, run, serve, status, health, doctor and migrate take all)",
         )
         command.configure(sub)
     return top

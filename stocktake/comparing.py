@@ -10,6 +10,7 @@ from typing import Final
 from state.comparison import Place
 from state.errors import StateUnreachable
 from state.pair import Pair, Recomparison
+from stocktake.logs import log_about
 from stocktake.settings import Settings
 from stocktake.wiring import OpenRepository, comparison_of, open_repository
 
@@ -64,6 +65,7 @@ def settle(work: Recomparison) -> None:
 
 def keep_compared(settings: Settings, repository: str, stop: Flag) -> None:
     """Do so again and again until ``stop`` is set; beside the consumer, with a connection of its own."""
+    log_about(role="consumer", repository=repository)
     opened = open_repository(settings, repository)
     comparison = comparison_of(settings, repository)
     looked = 0

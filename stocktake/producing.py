@@ -5,17 +5,19 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
 from state.chain import Lease
+from state.requests import Kind
+from stocktake.arguments import duration
+from stocktake.asking import ask_for
 from stocktake.exits import CommandError, Exit
 from stocktake.memory import prepare_memory
 from stocktake.progress import Progress
 from stocktake.settings import Settings
 from stocktake.wiring import open_producer, open_repository
-from writers.manifest import Manifest
 from writers.produce import LostWrites, NoWatermark
 from writers.runs import ProcessDied
 
@@ -31,7 +33,34 @@ def add_force(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def produce_once(settings: Settings, repository: str | None, kind: str, *, force: bool) -> Exit:
+def add_ask(parser: argparse.ArgumentParser) -> None:
+    """The options ``--ask`` and ``--timeout`` of a command that can also have the writer that leads produce it."""
+    parser.add_argument(
+        "--ask",
+        action="store_true",
+        help="have the writer that leads produce it, and wait for that (default: produce it here, with its lease)",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=duration,
+        metavar="TIME",
+        help="with --ask: how long to wait, such as 10m; the request stays after that (default: as long as it takes)",
+    )
+
+
+def produce_or_ask(args: argparse.Namespace, settings: Settings, kind: Kind) -> Exit:
+    """Produce one inventory now, or with ``--ask`` have it produced, and print its manifest as JSON on stdout."""
+    if not args.ask:
+        if args.timeout is not None:
+            raise CommandError(Exit.USAGE, "--timeout goes with --ask")
+        return produce_once(settings, args.repository, kind, force=args.force)
+    if args.force:
+        raise CommandError(Exit.USAGE, "--force cuts past the watermark, which the writer never does: not with --ask")
+    print_manifest(ask_for(settings, args.repository, kind, args.timeout))
+    return Exit.DONE
+
+
+def produce_once(settings: Settings, repository: str | None, kind: Kind, *, force: bool) -> Exit:
     """Produce one inventory now and print its manifest as JSON on stdout."""
     prepare_memory()
     opened = open_repository(settings, repository)
@@ -51,13 +80,13 @@ def produce_once(settings: Settings, repository: str | None, kind: str, *, force
                 lease.release()
     finally:
         opened.close()
-    print_manifest(manifest)
+    print_manifest(manifest.to_json())
     return Exit.DONE
 
 
-def print_manifest(manifest: Manifest) -> None:
+def print_manifest(manifest: dict[str, Any]) -> None:
     """The manifest as one JSON object on stdout."""
-    sys.stdout.buffer.write(orjson.dumps(manifest.to_json(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    sys.stdout.buffer.write(orjson.dumps(manifest, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     sys.stdout.flush()
 
 
@@ -72,6 +101,6 @@ def take_lease(lease: Lease, patience: float) -> None:
         if time.monotonic() > deadline:
             raise CommandError(
                 Exit.FAULTS,
-                f"another writer of repository {lease.repository} is at work; stop it, or let it produce",
+                f"another writer of repository {lease.repository} is at work; stop it, or have it produce with --ask",
             )
         time.sleep(_AGAIN)

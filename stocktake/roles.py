@@ -15,14 +15,15 @@ from typing import Final
 from consumers.errors import ConsumerError
 from consumers.publish import ensure_topic
 from state.errors import StateError
-from state.requests import DeltaRequests
+from state.requests import InventoryRequests
 from stocktake.comparing import keep_compared
 from stocktake.embedded import EmbeddedServers
-from stocktake.members import member_settings
+from stocktake.logs import log_about
+from stocktake.members import Member, member_settings
 from stocktake.memory import prepare_memory
 from stocktake.settings import EMBEDDED_SESSION_TIMEOUT, Settings, with_servers
 from stocktake.sinks import deliveries, start_deliveries
-from stocktake.wiring import comparison_of, open_consumer, open_producer, open_repository
+from stocktake.wiring import comparison_of, open_consumer, open_health, open_producer, open_repository
 from writers.service import WriterService
 
 log = logging.getLogger(__name__)
@@ -92,10 +93,11 @@ def start_consumers(
 
 def consume(settings: Settings, repository: str, stop: Flag, *, worker: int = 1) -> None:
     """Follow one repository, as this worker, until ``stop`` is set."""
-    settings = member_settings(settings, repository, worker)
+    log_about(role="consumer", worker=worker, repository=repository)
+    settings = member_settings(settings, worker)
     opened = open_repository(settings, repository)
     try:
-        following = open_consumer(settings, opened)
+        following = open_consumer(settings, opened, worker=worker)
         try:
             following.consumer.run(stop)
         finally:
@@ -106,13 +108,16 @@ def consume(settings: Settings, repository: str, stop: Flag, *, worker: int = 1)
 
 def write(settings: Settings, repository: str | None, stop: Flag) -> None:
     """Produce one repository's inventories on the interval, and deliver them, until ``stop`` is set."""
-    opened = open_repository(settings, repository)
+    name = settings.repository(repository).name
+    log_about(role="writer", repository=name)
+    health = open_health(settings, Member("writer", name))
+    opened = open_repository(settings, name)
     try:
-        producer, lease = open_producer(settings, opened)
+        producer, lease = open_producer(settings, opened, alive=health.still)
         threads = start_deliveries(deliveries(settings, opened, lease, stop))
-        requests = DeltaRequests(opened.connection, opened.policy.name)
+        requests = InventoryRequests(opened.connection, name)
         patience = settings.consumer.shutdown_timeout
-        WriterService(producer, lease, settings.inventory, requests, threads, patience).run(stop)
+        WriterService(producer, lease, settings.inventory, requests, threads, patience, health.beat).run(stop)
     finally:
         opened.close()
 

@@ -68,7 +68,6 @@ SETTINGS: Final = (
         "what to do when Kafka no longer holds the wanted offset",
         kinds.choice("stop", "earliest"),
     ),
-    Setting("consumer.health_file", "", "the consumer writes its liveness and readiness here", kinds.path),
     Setting(
         "inventory.dir",
         "inventories",
@@ -152,7 +151,9 @@ SETTINGS: Final = (
     Setting("http.tokens_file", "", "hashes of the tokens that let in; empty: loopback only", kinds.path),
     Setting("http.tls_cert_file", "", "certificate of the HTTP service; empty: no TLS", kinds.path),
     Setting("http.tls_key_file", "", "its key, if it is not in the same file", kinds.path),
+    Setting("health.file", "", "start of the names of the files in which every role tells its health", kinds.path),
     Setting("log.level", "INFO", "DEBUG, INFO, WARNING or ERROR", kinds.choice("DEBUG", "INFO", "WARNING", "ERROR")),
+    Setting("log.format", "text", "text, or json: one JSON object a line", kinds.choice("text", "json")),
 )
 
 REPOSITORY_SETTINGS: Final = (

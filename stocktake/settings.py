@@ -17,6 +17,7 @@ from typing import Any, Final
 from consumers.policy import ArchivePolicy, ConsumerPolicy, KafkaPolicy, RepositoryPolicy
 from monitor.policy import CutoverPolicy
 from state.policy import ComparisonPolicy, RedisPolicy, StatePolicy
+from stocktake.logs import LogPolicy
 from stocktake.mapping import read_mapping
 from stocktake.setting_checks import contradictions
 from stocktake.setting_table import NAMED, PREFIX, SETTINGS, Setting
@@ -41,14 +42,16 @@ _NAMED: Final = {
 }
 
 
+_RENAMED: Final = {"consumer.health_file": "health.file"}  # of version 0.1 before its release
+
 _SINGULAR: Final = {"repositories": "repository", "archives": "archive", "sinks": "sink"}
 
 
 @dataclass(frozen=True, slots=True)
-class LogPolicy:
-    """How much is logged to stderr."""
+class HealthPolicy:
+    """Where the loops of this machine leave word of their health: what the names of the files begin with."""
 
-    level: str
+    file: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ class Settings:
     chain: ChainPolicy
     cutover: CutoverPolicy | None
     http: HttpPolicy
+    health: HealthPolicy
     log: LogPolicy
     repositories: tuple[RepositoryPolicy, ...]
     archives: tuple[ArchivePolicy, ...] = ()
@@ -160,6 +164,7 @@ def load(config: Path | None, environ: Mapping[str, str]) -> Settings:
         chain=ChainPolicy(**values["chain"]),
         cutover=cutover,
         http=http,
+        health=HealthPolicy(**values["health"]),
         log=LogPolicy(**values["log"]),
         repositories=repositories,
         archives=archives,
@@ -232,6 +237,8 @@ def _check_name(name: str, where: str) -> None:
         if group in _NAMED and not _NAME.fullmatch(member):
             raise SettingsError(f"{where}: {member!r} is no {_SINGULAR[group]} name; use a-z, 0-9 and -")
         return
+    if name in _RENAMED:
+        raise SettingsError(f"{where}: unknown setting; it is {_RENAMED[name]} now, and of every role")
     raise SettingsError(f"{where}: unknown setting; the README lists all of them")
 
 

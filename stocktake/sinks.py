@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextvars import copy_context
 from functools import partial
 from threading import Event as Flag
 from threading import Thread
@@ -54,7 +55,10 @@ def deliveries(settings: Settings, opened: OpenRepository, lease: Lease, stop: F
 
 def start_deliveries(some: Sequence[Delivery]) -> list[Thread]:
     """Run each in a thread. Daemons: a receiver that does not answer must not keep the program from ending."""
-    threads = [Thread(target=one.run, name=f"deliver-{one.name}", daemon=True) for one in some]
+    # In copies of this context: their lines of the log are from where this one's are.
+    threads = [
+        Thread(target=copy_context().run, args=(one.run,), name=f"deliver-{one.name}", daemon=True) for one in some
+    ]
     for thread in threads:
         thread.start()
     return threads

@@ -6,6 +6,7 @@ from typing import Final
 
 from consumers.policy import ConsumerPolicy
 from monitor.partitions import BrokerPartitions, Patience
+from monitor.policy import Pace
 from monitor.status import Status, status
 from state.chain import Chain
 from state.deliveries import Deliveries
@@ -33,6 +34,7 @@ def standing(settings: Settings, opened: OpenRepository, ends: BrokerPartitions 
         Deliveries(opened.connection, name),
         [sink.name for sink in settings.sinks_of(name)],
         opened.debts,
+        Pace(settings.inventory.interval, settings.inventory.write_empty, settings.consumer.max_out_of_order),
     )
 
 

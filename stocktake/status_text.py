@@ -9,11 +9,13 @@ from zoneinfo import ZoneInfo
 
 from monitor.partitions import Hold, PartitionStatus
 from monitor.sinks import SinkStatus
-from monitor.status import Status
+from monitor.status import Status, VerifiedStatus
 from monitor.words import duration
+from state.memory import Memory
 from stocktake.labelled import labelled
 
 _MOST: Final = 8  # partitions named one by one
+_MEGABYTE: Final = 10**6
 
 
 def status_lines(found: Status, lag_unknown: str | None, zone: ZoneInfo) -> Iterator[str]:
@@ -27,9 +29,14 @@ def status_lines(found: Status, lag_unknown: str | None, zone: ZoneInfo) -> Iter
         yield from labelled("looks", _looks(found))
     yield from _lag(found, lag_unknown)
     yield from _watermark(found, zone)
+    yield from labelled("writer", _writer(found))
     yield from _head(found.head, found.head_age, zone)
+    if found.head is not None:
+        yield from labelled("verified", _verified(found.verified))
     for sink in found.sinks:
         yield from _sink(sink, zone)
+    if found.memory is not None:
+        yield from labelled("redis", _memory(found.memory))
     for number, (name, count) in enumerate(found.counters.items()):
         yield from labelled("" if number else "counters", f"{name:<24} {count:>15,}")
 
@@ -81,6 +88,26 @@ def _hold(hold: Hold, zone: ZoneInfo) -> str:
     if hold.since is not None and hold.seconds is not None:
         text += f" since {_moment(hold.since, zone)}, {duration(hold.seconds)}"
     return text
+
+
+def _writer(found: Status) -> str:
+    leads = "one leads" if found.led else "nobody leads; no inventory is written"
+    return leads if found.cut_age is None else f"{leads}; an inventory was begun {duration(found.cut_age)} ago"
+
+
+def _verified(found: VerifiedStatus | None) -> str:
+    if found is None:
+        return "never"
+    which = "the head" if found.is_head else "an earlier head"
+    errors = "1 error" if found.findings == 1 else f"{found.findings:,} errors" if found.findings else "no errors"
+    return f"{which}, {duration(found.age)} ago: {errors}"
+
+
+def _memory(found: Memory) -> str:
+    used = f"{found.used / _MEGABYTE:,.0f} MB"
+    if found.limit is None:
+        return f"{used} used, no maxmemory"
+    return f"{used} used of {found.limit / _MEGABYTE:,.0f} MB, {found.share:.0%}"
 
 
 def _head(head: dict[str, Any] | None, age: float | None, zone: ZoneInfo) -> Iterator[str]:

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from zoneinfo import ZoneInfo
 
 from consumers.apply import Applier
@@ -14,6 +15,7 @@ from consumers.counts import Counts
 from consumers.dead_letters import DeadLetterTopic
 from consumers.formats.native import NativeFormat
 from consumers.formats.recognise import event_format
+from consumers.health import Health
 from consumers.intake import Intake
 from consumers.loop import Consumer
 from consumers.owing import Owing
@@ -28,7 +30,8 @@ from state.repository import Repository
 from state.studies import Studies
 from state.times import MICROSECONDS
 from stocktake import __version__
-from stocktake.memory import prepare_memory
+from stocktake.encoding import prepare_encoder
+from stocktake.members import Member
 from stocktake.settings import Settings
 from writers.produce import Producer
 from writers.runs import Slices
@@ -97,8 +100,14 @@ class OpenConsumer:
         self.dead_letters.close(deadline.left)
 
 
-def open_consumer(settings: Settings, opened: OpenRepository) -> OpenConsumer:
-    """Join the consumer group of a repository's topics.
+def open_health(settings: Settings, member: Member) -> Health:
+    """The health file of a member; it does nothing if ``health.file`` is not set."""
+    path = settings.health.file
+    return Health(None if path is None else member.file(path), system_clock())
+
+
+def open_consumer(settings: Settings, opened: OpenRepository, *, worker: int = 1) -> OpenConsumer:
+    """Join the consumer group of a repository's topics, as this worker.
 
     Raises:
         BrokerUnreachable, TopicUnusable: see :mod:`consumers.errors`.
@@ -119,13 +128,17 @@ def open_consumer(settings: Settings, opened: OpenRepository) -> OpenConsumer:
         settings.consumer,
         counts,
         system_clock(),
+        open_health(settings, Member("consumer", opened.policy.name, worker)),
         bridged=opened.policy.heartbeats,
     )
     return OpenConsumer(consumer, source, dead_letters, counts)
 
 
 def open_producer(
-    settings: Settings, opened: OpenRepository, progress: Callable[[int], None] = lambda records: None
+    settings: Settings,
+    opened: OpenRepository,
+    progress: Callable[[int], None] = lambda records: None,
+    alive: Callable[[], None] = lambda: None,
 ) -> tuple[Producer, Lease]:
     """A producer of a repository's chain and the lease that it needs.
 
@@ -135,7 +148,12 @@ def open_producer(
     lease = Lease(opened.connection, opened.policy.name, settings.inventory.lease)
     producer = Producer(
         opened.connection,
-        Slices(opened.studies, settings.redis, settings.inventory, prepare_memory),
+        Slices(
+            opened.studies,
+            settings.redis,
+            settings.inventory,
+            partial(prepare_encoder, settings.log, opened.policy.name),
+        ),
         opened.repository,
         lease,
         settings.inventory,
@@ -143,6 +161,7 @@ def open_producer(
         ZoneInfo(opened.policy.timezone),
         SOFTWARE,
         progress,
+        alive,
     )
     producer.folder.prepare()
     return producer, lease

@@ -23,7 +23,7 @@ from typing import Final
 
 from consumers.clock import StopFlag
 from stocktake.exits import CommandError, Exit, exit_of
-from stocktake.logs import log_to_stderr
+from stocktake.logs import log_to_stderr, log_unforeseen
 from stocktake.roles import Roles, start_consumers
 from stocktake.settings import Settings
 
@@ -176,7 +176,8 @@ def work(task: Task, report: Connection) -> None:
         # As often as it comes: a terminal or a service manager may tell both the parent and the workers.
         signal.signal(number, lambda *_: stop.set())
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
-    log_to_stderr(task.settings.log.level, f"worker {task.number}")
+    log_to_stderr(task.settings.log, "consumer", task.number, task.repositories)
+    log_unforeseen()
     Thread(target=_end_with_parent, args=(stop,), name="parent", daemon=True).start()
     try:
         roles = Roles(stop)
@@ -185,7 +186,9 @@ def work(task: Task, report: Connection) -> None:
     except Exception as error:
         code = exit_of(error)
         if code is None:
-            raise
+            # Not left to multiprocessing, which would write a traceback with the error's text to stderr.
+            log.critical("ended by an error that was not foreseen", exc_info=error)
+            sys.exit(1)
         report.send((int(code), str(error)))
         sys.exit(code)
 

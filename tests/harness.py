@@ -24,6 +24,7 @@ from consumers.apply import Applier, Decoded
 from consumers.counts import Counts
 from consumers.dead_letters import DeadLetterTopic
 from consumers.formats.native import NativeFormat
+from consumers.health import Health
 from consumers.intake import Intake
 from consumers.loop import Clock, Consumer
 from consumers.owing import Owing
@@ -202,6 +203,7 @@ class Deployment:
                         self.settings.consumer,
                         running.counts,
                         self.clock.clock(),
+                        Health(None, self.clock.clock()),
                     )
                     consumer.run(running.stopping, until_caught_up=until_caught_up)
                 finally:

@@ -16,6 +16,7 @@ from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO, Final
+from uuid import uuid4
 
 import orjson
 
@@ -70,6 +71,14 @@ class InventoryFolder:
         """Where an inventory belongs, relative to the folder; ``content`` is its Content Date in the local zone."""
         return f"{content:%Y/%m/%d}/{sop_instance_uid}.dcm"
 
+    def make(self) -> None:
+        """Make it, if it is not there: the volume may be another than at the start."""
+        self._partial.mkdir(parents=True, exist_ok=True)
+
+    def has(self, file: str) -> bool:
+        """Whether an inventory of that place is there, whole or not."""
+        return (self.path / file).is_file()
+
     @property
     def temporary(self) -> Path:
         """The folder of what is being produced; names begin with the SOP Instance UID that it is for."""
@@ -122,7 +131,7 @@ class InventoryFolder:
         except OSError:
             return None
 
-    def whole(self, files: Sequence[str]) -> Manifest | None:
+    def whole(self, files: Iterable[str]) -> Manifest | None:
         """The last one's manifest, if all of these are :meth:`published`."""
         found = [self.published(file) for file in files]
         return found[-1] if None not in found else None
@@ -189,7 +198,8 @@ class InventoryFolder:
             self._write_json(self.path / HEAD, manifest.to_json())
 
     def _write_json(self, path: Path, value: dict[str, Any]) -> None:
-        temporary = self._partial / f"{path.name}.tmp"
+        # A name of its own: a writer that sleeps here past its lease must not put another's unfinished file in place.
+        temporary = self._partial / f"{path.name}.{uuid4().hex}.tmp"
         with temporary.open("wb") as opened:
             opened.write(orjson.dumps(value, option=orjson.OPT_INDENT_2))
             _sync(opened)

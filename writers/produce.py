@@ -27,17 +27,18 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from datetime import tzinfo
 from itertools import chain
-from time import monotonic
 from typing import Final, TypeAlias
 
 from state.chain import Chain, Cuts, Lease
 from state.connection import Connection
 from state.errors import Fenced
 from state.repository import Repository
-from state.times import to_datetime
+from state.times import to_datetime, to_iso
 from writers import iod, slices, terms, tiers
 from writers.assembly import Assembler, Parts, in_parts
 from writers.files import FolderUnusable, InventoryFolder, Written
+from writers.going_on import GoingOn
+from writers.heads import Heads
 from writers.manifest import Manifest, Member
 from writers.plan import Plan, may_hold, new_uid
 from writers.policy import ChainPolicy, InventoryPolicy
@@ -61,7 +62,10 @@ class LostWrites(Exception):
 
 
 class Producer:
-    """Writes one repository's chain while it holds the lease. ``progress`` is told how many records are written."""
+    """Writes one repository's chain while it holds the lease.
+
+    ``progress`` is told how many records are written; ``alive`` is called whenever something was done.
+    """
 
     def __init__(
         self,
@@ -74,6 +78,7 @@ class Producer:
         zone: tzinfo,
         software: str,
         progress: Callable[[int], None] = lambda records: None,
+        alive: Callable[[], None] = lambda: None,
     ) -> None:
         self.folder = InventoryFolder(inventory.dir, repository.name)
         self._connection = connection
@@ -82,28 +87,42 @@ class Producer:
         self._repository = repository
         self._chain = Chain(connection, repository.name)
         self._cuts = Cuts(connection, studies)
+        self._heads = Heads(self._chain, self._cuts, lease, self.folder, inventory.level)
         self._lease = lease
         self._inventory = inventory
         self._policy = policy
         self._zone = zone
         self._software = software
         self._progress = progress
-        self._assembler = Assembler(self.folder, inventory, zone, self._keep_lease)
-        self._kept = monotonic()
+        self._going_on = GoingOn(lease, inventory.lease, alive)
+        self._assembler = Assembler(self.folder, inventory, zone, self._going_on.done)
         self._in_hand: Plan | None = None
 
     # --- step 1 ------------------------------------------------------------------------------------------------
 
     def recover(self) -> Manifest | None:
-        """Bring Redis, head.json and a plan left behind together; the head as it then is. Needs the lease."""
-        head = self._agree_on_head()
+        """Bring Redis, head.json and a plan left behind together; the head as it then is. Needs the lease.
+
+        Raises:
+            FolderUnusable: the folder cannot be written, or does not fit the state.
+            Fenced: another writer has the lease.
+        """
+        try:
+            self.folder.make()
+            return self._recover()
+        except OSError as error:
+            self._refuse_if_fenced(error)
+            raise FolderUnusable(f"{self.folder.path} cannot be written: {error}") from error
+
+    def _recover(self) -> Manifest | None:
+        head = self._heads.agree()
         plan = self._chain.plan()
         if plan is None:
             self.folder.discard_partials()
             return head
         left = Plan.from_json(plan)
         if head is None or head.sequence < left.sequence:
-            manifest = self.folder.whole(left.files)
+            manifest = self.folder.whole(self._going_on.over(left.files))
             if manifest is None:
                 log.info("discarding inventory %s, which a writer left unfinished", left.sop_instance_uid)
                 self.folder.remove(left.files)
@@ -116,29 +135,6 @@ class Producer:
         self._forget(left)
         self.folder.discard_partials()
         return head
-
-    def _agree_on_head(self) -> Manifest | None:
-        found = self._chain.head()
-        in_redis = None if found is None else Manifest.from_json(found)
-        on_disk = self.folder.head()
-        redis_sequence = 0 if in_redis is None else in_redis.sequence
-        if on_disk is not None and on_disk.sequence > redis_sequence:
-            self._refuse_foreign(on_disk)
-            log.warning(
-                "head.json is at sequence %d, Redis at %d: going on from head.json", on_disk.sequence, redis_sequence
-            )
-            self._chain.move_head(self._lease.token, redis_sequence, on_disk.to_json())
-            return on_disk
-        if in_redis is not None:
-            self.folder.write_head(in_redis)
-        return in_redis
-
-    def _refuse_foreign(self, head: Manifest) -> None:
-        if (head.repository, head.level) != (self._repository.name, str(self._inventory.level)):
-            raise FolderUnusable(
-                f"{self.folder.path}: head.json is of repository {head.repository} at level {head.level}, the settings "
-                f"say {self._repository.name} at level {self._inventory.level}; set inventory.dir to another folder"
-            )
 
     # --- steps 2 to 12 -----------------------------------------------------------------------------------------
 
@@ -170,6 +166,7 @@ class Producer:
     def _produce(self, kind: str, *, force: bool) -> Manifest:
         head = self.recover()  # 1.
         step = self._step(kind, head)
+        self._heads.refuse_missing(step)
         content, status, applied = self._watermark(head, force=force)  # 2.
         plan = self._plan(head, content)  # 3.
         self._in_hand = plan
@@ -193,7 +190,8 @@ class Producer:
 
     def _step(self, kind: str, head: Manifest | None) -> tiers.Step:
         members = () if head is None else head.members
-        if kind == "baseline":
+        imported = head is not None and self._chain.imported() == head.sop_instance_uid  # then every study is owed
+        if kind == "baseline" or imported:
             return tiers.baseline()
         if kind == "rollup":
             return tiers.rollup(members, self._policy.rollup_fanout)
@@ -210,11 +208,16 @@ class Producer:
         watermark = self._repository.watermark()
         if watermark.time is None:
             raise NoWatermark(f"repository {self._repository.name} has no watermark: {', '.join(watermark.missing)}")
-        behind = self._cuts.wait_for(watermark.offsets, _WAIT, self._keep_lease)
+        behind = self._cuts.wait_for(watermark.offsets, _WAIT, self._going_on.done)
         if behind:
             raise NoWatermark(
                 f"repository {self._repository.name}: shards have not applied what the watermark stands for in "
                 f"partition {', '.join(behind)}; is a consumer running?"
+            )
+        if watermark.time < before and head is not None and head.status == terms.COMPLETE:
+            raise NoWatermark(
+                f"repository {self._repository.name}: the watermark {to_iso(watermark.time)} lies before that of the "
+                f"head, {to_iso(before)}: Redis has lost its latest writes, and gets them back from Kafka"
             )
         # After a forced cut the watermark may still lie before the head's: events up to that one may be missing.
         status = terms.COMPLETE if watermark.time >= before else terms.PARTIAL
@@ -250,11 +253,13 @@ class Producer:
     def _take(self, n: int, start: int | None, content: int, applied: Applied) -> int | None:
         """Take the cut in every shard, also in those that have to get back what they lost; the oldest update time."""
         for _ in range(_ATTEMPTS):
-            taken = self._cuts.take(n, start, content, applied)
+            taken = self._cuts.take(n, start, content, applied, begins=self._heads.begins)
+            if taken.forgotten:
+                raise self._heads.forgotten(len(taken.forgotten))
             if not taken.behind:
                 return taken.oldest
             log.warning("%d shards lost writes while cut %d was taken; waiting for them", len(taken.behind), n)
-            if self._cuts.wait_for(applied, _WAIT, self._keep_lease):
+            if self._cuts.wait_for(applied, _WAIT, self._going_on.done):
                 break
         raise LostWrites(f"repository {self._repository.name}: shards lost writes from before cut {n}")
 
@@ -285,7 +290,7 @@ class Producer:
         )
 
     def _tell(self, records: int) -> None:
-        self._keep_lease()
+        self._going_on.written(records)
         self._progress(records)
 
     def _own(self, cut: int, step: tiers.Step) -> Iterator[slices.ShardedUid]:
@@ -381,7 +386,7 @@ class Producer:
     def _settle(self, plan: Plan) -> None:
         # Notes lost with the disk cache of a machine that died: the studies stay owed and are written again.
         notes = chain.from_iterable(map(read_revs, self.folder.partials(plan.sop_instance_uid, "revs")))
-        self._cuts.settle(plan.cut, plan.sequence, notes)
+        self._cuts.settle(plan.cut, plan.sequence, self._going_on.over(notes))
 
     def _forget(self, plan: Plan) -> None:
         self._chain.write_plan(self._lease.token, None)
@@ -392,8 +397,3 @@ class Producer:
         if self._inventory.retention and step.kind != "delta":
             self._lease.keep()
             retain(self.folder, head, self._connection, self._inventory)
-
-    def _keep_lease(self) -> None:
-        if monotonic() - self._kept > self._inventory.lease / 4:
-            self._lease.keep()
-            self._kept = monotonic()

@@ -57,7 +57,7 @@ class _Run:
 class Slices:
     """Writes slices of one repository.
 
-    ``redis`` is how processes reach the state; ``prepare``, a function of a module, is called first in each of them.
+    ``redis`` is how processes reach the state; ``prepare``, which can be pickled, is called first in each of them.
     """
 
     studies: Studies

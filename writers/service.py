@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from threading import Event as Flag
 from threading import Thread
 from time import monotonic
@@ -11,7 +11,7 @@ from typing import Final
 
 from state.chain import Lease
 from state.errors import Fenced, StateUnreachable
-from state.requests import Answer, DeltaRequests
+from state.requests import InventoryRequests
 from writers.files import FolderUnusable
 from writers.policy import InventoryPolicy
 from writers.produce import LostWrites, NoWatermark, Producer
@@ -25,8 +25,9 @@ _SOON: Final = 2.0  # seconds until the next try after one that could not be mad
 class WriterService:
     """Holds the lease while it can, and lets the producer write each time the interval has passed.
 
-    It also does as soon as a delta is asked for in ``requests``, which are looked at at least every two seconds.
+    It also does as soon as one is asked for in ``requests``, which are looked at at least every two seconds.
     ``deliveries`` need the lease too; when it ends, they have ``patience`` seconds for the files they have in hand.
+    ``beat`` is told after each turn what the writer waits for; the empty text if it leads, or stands by.
     """
 
     def __init__(
@@ -34,9 +35,10 @@ class WriterService:
         producer: Producer,
         lease: Lease,
         policy: InventoryPolicy,
-        requests: DeltaRequests,
+        requests: InventoryRequests,
         deliveries: Sequence[Thread] = (),
         patience: float = 0,
+        beat: Callable[[str], None] = lambda waiting_for: None,
     ) -> None:
         self._producer = producer
         self._lease = lease
@@ -44,6 +46,7 @@ class WriterService:
         self._requests = requests
         self._deliveries = deliveries
         self._patience = patience
+        self._beat = beat
         self._leading = False
         self._said = ""
 
@@ -51,8 +54,11 @@ class WriterService:
         """Produce until ``stop`` is set; then give the lease up."""
         due = monotonic()
         while not stop.is_set():
+            waiting_for = ""
             try:
-                if self._lead():
+                leads = self._lead()
+                self._beat("")  # also before a production, which may take long
+                if leads:
                     due = self._produce_if_due(due)
             except Fenced as error:
                 self._leading = False
@@ -64,8 +70,12 @@ class WriterService:
                 due = monotonic() + min(_SOON, self._policy.interval)
             except StateUnreachable as error:
                 self._say(f"{error}; waiting for it")
+                waiting_for = "redis"
             except FolderUnusable as error:
                 self._say(f"{error}; trying again")
+                waiting_for = "the folder of inventories"
+                due = monotonic() + min(_SOON, self._policy.interval)
+            self._beat(waiting_for)
             stop.wait(min(_SOON, self._policy.lease / 4, max(0.05, due - monotonic()) if self._leading else _SOON))
         self._wait_for_deliveries()
         if self._leading:
@@ -79,6 +89,7 @@ class WriterService:
                 if not (alive := [one for one in self._deliveries if one.is_alive()]):
                     return
                 self._lease.keep()
+                self._beat("")
                 alive[0].join(min(_SOON, self._policy.lease / 4))
         except (Fenced, StateUnreachable) as error:
             self._leading = False
@@ -104,9 +115,9 @@ class WriterService:
             return due
         begun = monotonic()
         if asked is not None or self._policy.write_empty or self._producer.owes_anything():
-            manifest = self._producer.produce()
+            manifest = self._producer.produce("next" if asked is None else asked.kind)
             if asked is not None:
-                self._requests.answer(Answer(asked, manifest.sequence, manifest.sop_instance_uid))
+                self._requests.answer(asked, manifest.to_json())
         self._said = ""
         return begun + self._policy.interval
 

@@ -37,7 +37,8 @@ _ENDS: Final = {b"[": b"]", b"{": b"}"}
 class ArchiveClient:
     """Asks one archive; for several threads. ``monotonic`` and ``sleep`` in seconds, ``now`` in UTC seconds.
 
-    Proxies are those of the environment (``HTTPS_PROXY``, ``NO_PROXY``).
+    ``answered`` is called after each answer, be it an error. Proxies are those of the environment (``HTTPS_PROXY``,
+    ``NO_PROXY``).
 
     Raises:
         ArchiveRefused: when made: the address is none, or the files for TLS cannot be used.
@@ -50,12 +51,14 @@ class ArchiveClient:
         sleep: Callable[[float], None] = time.sleep,
         now: Callable[[], float] = time.time,
         largest: int = LARGEST_ANSWER,
+        answered: Callable[[], None] = lambda: None,
     ) -> None:
         self.where = f"archives.{policy.name}: {policy.url}"
         self._name = f"archives.{policy.name}"
         self._pace = Pace(policy.requests_per_second, monotonic, sleep)
         self._now = now
         self._largest = largest
+        self._answered = answered
         headers = {"Authorization": f"Bearer {policy.token}"} if policy.token else {}
         tls = _tls(policy, self.where)
         try:
@@ -99,6 +102,7 @@ class ArchiveClient:
         )
         try:
             with asked as reply:
+                self._answered()
                 if reply.status_code == 204:
                     return []
                 if reply.status_code == 404:

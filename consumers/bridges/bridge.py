@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 _SOON: Final = 0.5  # seconds; the first wait for a server that is away, each further one twice as long
 _LONGEST: Final = 30.0
 _REPORT: Final = 60.0  # seconds between two lines of progress
+_BEAT: Final = 5.0  # seconds of a wait between two signs of life
 
 
 class Feed(Protocol):
@@ -40,7 +41,8 @@ class Feed(Protocol):
 class Bridge:
     """Runs a feed. ``poll`` is how many seconds to wait when it has nothing more; ``counts`` is what the feed counts.
 
-    ``open_publisher`` connects to the broker: a publisher that has failed is not used again.
+    ``open_publisher`` connects to the broker: a publisher that has failed is not used again. ``beat`` is told after
+    each step, and every few seconds of a wait, what the bridge waits for; the empty text if it goes on.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Bridge:
         poll: float,
         counts: Counter[str],
         monotonic: Callable[[], float] = time.monotonic,
+        beat: Callable[[str], None] = lambda waiting_for: None,
     ) -> None:
         self._name = name
         self._feed = feed
@@ -58,6 +61,8 @@ class Bridge:
         self._poll = poll
         self._counts = counts
         self._monotonic = monotonic
+        self._beat = beat
+        self._waiting_for = ""
         self._publisher: Publisher | None = None
         self._begun = False
         self._pause = _SOON
@@ -71,11 +76,17 @@ class Bridge:
             while not stop.is_set():
                 wait = self.turn()
                 self._report(hurry=False)
-                if wait:
-                    stop.wait(wait)
+                self._wait(wait, stop)
         finally:
             self._report(hurry=True)
             self.close()
+
+    def _wait(self, seconds: float, stop: Flag) -> None:
+        """An archive may ask for an hour, and whoever watches this wants to hear of it."""
+        until = self._monotonic() + seconds
+        self._beat(self._waiting_for)
+        while (left := until - self._monotonic()) > 0 and not stop.wait(min(left, _BEAT)):
+            self._beat(self._waiting_for)
 
     def turn(self) -> float:
         """One step; how many seconds to wait before the next (0: there is more at once)."""
@@ -87,6 +98,7 @@ class Bridge:
         if self._said is not None:
             log.info("%s: goes on", self._name)
         self._said = None
+        self._waiting_for = ""
         self._pause = _SOON
         return 0.0 if more else self._poll
 
@@ -115,7 +127,9 @@ class Bridge:
             log.log(level, "%s: waits and tries again: %s", self._name, error)
             self._said = type(error)
         self._begun = False
+        self._waiting_for = "redis" if isinstance(error, StateError) else "the archive"
         if isinstance(error, PublishError):
+            self._waiting_for = "kafka"
             self.close()
         pause = self._pause
         self._pause = min(2 * pause, _LONGEST)

@@ -2,16 +2,25 @@
 -- made anew the later look counts, of the same topic the larger number of partitions. Moments are the server's, so that
 -- the consumers' clocks need not agree. A topic is forgotten when no consumer has named it for a minute.
 --
--- KEYS  1 topics
--- ARGV  1 how long ago the consumer looked (microseconds)   then any number of times: topic, topic id, partitions
+-- A consumer that works on another schema than the state has is told so: this is said every few seconds, so one that
+-- runs on while the state is migrated is stopped, at no cost to the path of events.
+--
+-- KEYS  1 topics   2 settings
+-- ARGV  1 the consumer's schema   2 how long ago it looked (microseconds)
+--       then any number of times: topic, topic id, partitions
 -- Reply how many topics were made anew since they were named last
+--       the state's schema, if it is another; nothing was written
 
 local FORGET = 60 * 1000000
 
+local schema = redis.call("HGET", KEYS[2], "schema")
+if schema and schema ~= ARGV[1] then
+  return schema
+end
 local time = redis.call("TIME")
-local looked = time[1] * 1000000 + time[2] - ARGV[1]
+local looked = time[1] * 1000000 + time[2] - ARGV[2]
 local named, anew = {}, 0
-for i = 2, #ARGV, 3 do
+for i = 3, #ARGV, 3 do
   local name, id, partitions = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2])
   named[name] = true
   local found = redis.call("HGET", KEYS[1], name)

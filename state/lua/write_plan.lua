@@ -1,4 +1,4 @@
--- Writes or removes the plan of the inventory being produced, and remembers the cut it takes.
+-- Writes or removes the plan of the inventory being produced, and remembers the cut it takes, and when that was begun.
 --
 -- KEYS  1 lease   2 plan   3 chain
 -- ARGV  1 the caller's fencing token   2 plan (JSON; "": remove it)   3 the cut taken ("": none)
@@ -14,5 +14,8 @@ else
 end
 if ARGV[3] ~= "" and tonumber(redis.call("HGET", KEYS[3], "cut") or "0") < tonumber(ARGV[3]) then
   redis.call("HSET", KEYS[3], "cut", ARGV[3])
+end
+if ARGV[3] ~= "" and string.match(redis.call("HGET", KEYS[3], "begun") or "", "^%d+") ~= ARGV[3] then
+  redis.call("HSET", KEYS[3], "begun", ARGV[3] .. " " .. redis.call("TIME")[1])
 end
 return 1

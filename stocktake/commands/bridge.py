@@ -25,9 +25,11 @@ from state.seen import Seen
 from stocktake.archives import archive_policy, open_publisher
 from stocktake.arguments import duration, whole_number
 from stocktake.exits import CommandError, Exit
+from stocktake.logs import log_about
+from stocktake.members import Member, announcing
 from stocktake.settings import Settings
 from stocktake.signals import stop_on_signals
-from stocktake.wiring import OpenRepository, open_repository, system_clock
+from stocktake.wiring import OpenRepository, open_health, open_repository, system_clock
 
 HELP: Final = "write what an archive that does not speak Kafka tells to its repository's topic"
 EXAMPLE: Final = """stocktake bridge orthanc
@@ -96,16 +98,21 @@ def run(args: argparse.Namespace, settings: Settings) -> Exit:
         raise CommandError(Exit.USAGE, f"archives.{policy.name}.kind is {policy.kind}; the bridge needs orthanc")
     stop = stop_on_signals()
     counts: Counter[str] = Counter()
+    member = Member("bridge", policy.name)
+    log_about(repository=policy.name)
     with ExitStack() as stack:
+        stack.enter_context(announcing(settings, [member]))
+        health = open_health(settings, member)
         opened = stack.enter_context(closing(open_repository(settings, policy.name)))
-        client = stack.enter_context(closing(ArchiveClient(policy)))
+        client = stack.enter_context(closing(ArchiveClient(policy, answered=health.still)))
         try:
             ensure_topic(settings.kafka, opened.policy.topics[0])
         except PublishError as error:
             raise CommandError(Exit.UNREACHABLE, str(error)) from error
         feed = (_orthanc if args.kind == "orthanc" else _dicomweb)(args, client, opened, counts)
         poll = args.poll or (1.0 if args.kind == "orthanc" else 60.0)
-        Bridge(f"bridge {args.kind}", feed, lambda: open_publisher(settings, opened), poll, counts).run(stop)
+        name = f"bridge {args.kind}"
+        Bridge(name, feed, lambda: open_publisher(settings, opened), poll, counts, beat=health.beat).run(stop)
     summary = {"repository": policy.name, "bridge": args.kind, "counts": dict(sorted(counts.items()))}
     sys.stdout.write(orjson.dumps(summary).decode() + "\n")
     return Exit.DONE

@@ -9,7 +9,7 @@ from typing import Final
 from stocktake.arguments import whole_number
 from stocktake.caught_up import stop_when_caught_up
 from stocktake.exits import Exit
-from stocktake.members import announce
+from stocktake.members import announcing, consumers
 from stocktake.roles import Roles, start_consumers
 from stocktake.settings import Settings
 from stocktake.signals import stop_on_signals
@@ -37,13 +37,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, settings: Settings) -> Exit:
     stop = stop_on_signals()
     names = settings.names(args.repository)
-    announce(settings, names, args.workers)
-    roles = Roles(stop)
-    if args.until_caught_up:
-        roles.start("caught-up", partial(stop_when_caught_up, settings, names, stop))
-    if args.workers == 1:
-        start_consumers(roles, settings, names, stop)
-    else:
-        run_workers(settings, names, args.workers, stop)
-    roles.join(settings.consumer.shutdown_timeout)
+    with announcing(settings, consumers(names, args.workers)):
+        roles = Roles(stop)
+        if args.until_caught_up:
+            roles.start("caught-up", partial(stop_when_caught_up, settings, names, stop))
+        if args.workers == 1:
+            start_consumers(roles, settings, names, stop)
+        else:
+            run_workers(settings, names, args.workers, stop)
+        roles.join(settings.consumer.shutdown_timeout)
     return Exit.DONE

@@ -12,7 +12,7 @@ import orjson
 
 from state.times import parse_time
 from stocktake.exits import CommandError, Exit
-from stocktake.producing import add_force, produce_once
+from stocktake.producing import add_ask, add_force, produce_or_ask
 from stocktake.progress import Progress
 from stocktake.settings import Settings
 from stocktake.wiring import SOFTWARE, open_repository
@@ -21,6 +21,7 @@ from writers.standalone import Range, write_standalone
 HELP: Final = "produce the chain's next delta now, or with --from or --to a stand-alone one"
 EXAMPLE: Final = (
     "stocktake delta\n"
+    "stocktake delta --ask --timeout 5m\n"
     "stocktake delta --from 2026-11-01T00:00:00Z --to 2026-11-30T23:59:59.999999Z --output november.dcm"
 )
 
@@ -32,11 +33,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", dest="end", metavar="DT", help="last Study Update DateTime, inclusive (default: open)")
     parser.add_argument("--output", type=Path, metavar="FILE", help="file of a stand-alone delta (default: none)")
     add_force(parser)
+    add_ask(parser)
 
 
 def run(args: argparse.Namespace, settings: Settings) -> Exit:
     if args.begin is None and args.end is None and args.output is None:
-        return produce_once(settings, args.repository, "next", force=args.force)
+        return produce_or_ask(args, settings, "next")
+    if args.ask:
+        raise CommandError(Exit.USAGE, "--ask is for the chain: a stand-alone delta needs no writer")
     if args.output is None or (args.begin is None and args.end is None):
         raise CommandError(Exit.USAGE, "a stand-alone delta needs --output and at least one of --from and --to")
     opened = open_repository(settings, args.repository)

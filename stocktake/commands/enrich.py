@@ -16,6 +16,7 @@ from state.debts import Debt
 from state.errors import StateUnreachable
 from stocktake.archives import archive_policy, enrich
 from stocktake.exits import Exit
+from stocktake.members import Member, announcing
 from stocktake.roles import Roles
 from stocktake.settings import Settings
 from stocktake.signals import stop_on_signals
@@ -54,14 +55,15 @@ def run(args: argparse.Namespace, settings: Settings) -> Exit:
     for name in followed:
         archive_policy(settings, name)
     stop = stop_on_signals()
-    roles = Roles(stop)
-    for name in followed:
-        roles.start(f"enrich-{name}", partial(enrich, settings, name, stop))
-    if args.until_settled:
-        roles.start("settled", partial(_stop_when_settled, settings, followed, stop))
     # What is asked for when it is to end is waited for, which takes no longer than one answer may.
     longest = max(archive_policy(settings, name).timeout for name in followed)
-    roles.join(max(settings.consumer.shutdown_timeout, longest))
+    with announcing(settings, [Member("enricher", name) for name in followed]):
+        roles = Roles(stop)
+        for name in followed:
+            roles.start(f"enrich-{name}", partial(enrich, settings, name, stop))
+        if args.until_settled:
+            roles.start("settled", partial(_stop_when_settled, settings, followed, stop))
+        roles.join(max(settings.consumer.shutdown_timeout, longest))
     return Exit.DONE
 
 

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 import orjson
 
 from consumers.clock import StopFlag
+from state.chain import Chain
 from state.errors import StateUnreachable
 from stocktake.exits import CommandError, Exit
 from stocktake.importing import ImportCounts, Importer, ImportRefused, examine
@@ -58,6 +59,7 @@ def run(args: argparse.Namespace, settings: Settings) -> Exit:
             importer = Importer(opened.studies, opened.patients, settings.inventory.level)
             with _ended_early(importer.counts), bad_input():
                 nothing_left_out = importer.run(source, step)
+            Chain(opened.connection, opened.policy.name).set_imported(source.tree.root.sop_instance_uid)
             if source.whole and nothing_left_out:
                 opened.repository.set_whole()
         finally:

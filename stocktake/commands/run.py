@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from contextlib import ExitStack
 from functools import partial
@@ -13,11 +14,13 @@ from typing import Final
 from stocktake.archives import enrich
 from stocktake.embedded import EmbeddedServers
 from stocktake.exits import CommandError, Exit
-from stocktake.members import announce
+from stocktake.members import Member, announcing, consumers
 from stocktake.roles import CONFIG, Roles, start_consumers, use_embedded, write
 from stocktake.settings import Settings
 from stocktake.signals import stop_on_signals
 from stocktake.web.server import serve
+
+log = logging.getLogger(__name__)
 
 HELP: Final = "consumer, writer, HTTP service and looks at the archives in one process"
 EXAMPLE: Final = "stocktake run\nstocktake run --embedded --data ./stocktake-data"
@@ -47,22 +50,28 @@ def run(args: argparse.Namespace, settings: Settings) -> Exit:
             except OSError as error:
                 raise CommandError(Exit.USAGE, f"--data {args.data} cannot be used: {error}") from error
             settings = use_embedded(settings, servers, args.data)
-            sys.stderr.write(
-                f"Kafka at {servers.bootstrap_servers}, Valkey at {servers.redis_url}; events stay in memory.\n"
-                f"In another terminal: stocktake publish FOLDER --config {args.data / CONFIG}\n"
-            )
+            where = f"Kafka at {servers.bootstrap_servers}, Valkey at {servers.redis_url}; events stay in memory."
+            hint = f"In another terminal: stocktake publish FOLDER --config {args.data / CONFIG}"
+            for line in (where, hint):
+                if settings.log.format == "json":
+                    log.info("%s", line)
+                else:
+                    sys.stderr.write(line + "\n")
         _run_roles(settings, args.repository, stop)
     return Exit.DONE
 
 
 def _run_roles(settings: Settings, repository: str | None, stop: Flag) -> None:
     names = settings.names(repository)
-    announce(settings, names, 1)
-    roles = Roles(stop)
-    roles.start("serve", partial(serve, settings, names, stop))
-    start_consumers(roles, settings, names, stop)
-    for name in names:
-        roles.start(f"write-{name}", partial(write, settings, name, stop))
-        if settings.archive(name) is not None:
+    asked = [name for name in names if settings.archive(name) is not None]
+    members = [Member("service"), *consumers(names, 1), *(Member("writer", name) for name in names)]
+    members += (Member("enricher", name) for name in asked)
+    with announcing(settings, members):
+        roles = Roles(stop)
+        roles.start("serve", partial(serve, settings, names, stop))
+        start_consumers(roles, settings, names, stop)
+        for name in names:
+            roles.start(f"write-{name}", partial(write, settings, name, stop))
+        for name in asked:
             roles.start(f"enrich-{name}", partial(enrich, settings, name, stop))
-    roles.join(settings.consumer.shutdown_timeout)
+        roles.join(settings.consumer.shutdown_timeout)

@@ -6,6 +6,7 @@ import argparse
 from typing import Final
 
 from stocktake.exits import Exit
+from stocktake.members import Member, announcing
 from stocktake.settings import Settings
 from stocktake.signals import stop_on_signals
 from stocktake.web.server import serve
@@ -22,5 +23,6 @@ def run(args: argparse.Namespace, settings: Settings) -> Exit:
     names = [one.name for one in settings.repositories]
     if args.repository is not None:
         names = [settings.repository(args.repository).name]
-    serve(settings, names, stop_on_signals())
+    with announcing(settings, [Member("service")]):
+        serve(settings, names, stop_on_signals())
     return Exit.DONE

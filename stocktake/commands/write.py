@@ -6,6 +6,7 @@ import argparse
 from typing import Final
 
 from stocktake.exits import CommandError, Exit
+from stocktake.members import Member, announcing
 from stocktake.memory import prepare_memory
 from stocktake.producing import add_force, produce_once
 from stocktake.roles import write
@@ -29,6 +30,8 @@ def run(args: argparse.Namespace, settings: Settings) -> Exit:
     if args.force:
         raise CommandError(Exit.USAGE, "--force goes with --once")
     stop = stop_on_signals()
-    prepare_memory()
-    write(settings, args.repository, stop)
+    name = settings.repository(args.repository).name
+    with announcing(settings, [Member("writer", name)]):
+        prepare_memory()
+        write(settings, name, stop)
     return Exit.DONE

@@ -1,15 +1,21 @@
-"""The outermost layer: security headers on every answer, a line of the log for it, and no fault told to the asker."""
+"""The outermost layer: security headers on every answer, a line of the log for it, and no fault told to the asker.
+
+Each request has an id, the caller's if that is well-formed, which its answer and all lines of the log about it carry.
+"""
 
 from __future__ import annotations
 
 import logging
+import re
 import time
 import traceback
 from typing import Final
+from uuid import uuid4
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from stocktake.logs import log_about, told_of
 from stocktake.web.problems import problem
 from stocktake.web.site import CALLER
 from stocktake.web.tokens import Caller
@@ -31,6 +37,10 @@ HEADERS: Final = {
 }
 # Answers hold what only the asker may see: nothing may keep them, except those that say so themselves.
 CACHING: Final = "no-store"
+REQUEST_ID: Final = "x-request-id"
+# What proxies make (32 hexadecimal digits) and UUIDs. Nothing freer: it goes to the log, where patients' numbers do not
+# belong.
+_WELL_FORMED: Final = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
 
 
@@ -46,6 +56,8 @@ class Envelope:
                 await self._app(scope, receive, send)
             return
         begun = time.perf_counter()
+        request_id = _request_id(scope)
+        log_about(role="service", repository="", request=request_id)
         status = 0
 
         async def send_on(message: Message) -> None:
@@ -56,6 +68,7 @@ class Envelope:
                 for name, value in HEADERS.items():
                     headers[name] = value
                 headers.setdefault("cache-control", CACHING)
+                headers[REQUEST_ID] = request_id
                 # A list of its own: whoever made the answer may have given a tuple.
                 message = {**message, "headers": headers.raw}
             await send(message)
@@ -66,7 +79,7 @@ class Envelope:
             # The error's text may hold a value of a study: only its kind and where it happened are told.
             frames = traceback.extract_tb(error.__traceback__)[-5:]
             where = " < ".join(f"{frame.filename.rpartition('/')[2]}:{frame.lineno}" for frame in reversed(frames))
-            log.error("%s at %s", type(error).__name__, where)  # noqa: TRY400
+            log.error("%s at %s", type(error).__name__, where, extra={"exception": told_of(error)})  # noqa: TRY400
             if status:
                 raise ConnectionAbortedError("an answer was cut off by a fault") from None
             await problem(500, "a fault of the service; the log says where")(scope, receive, send_on)
@@ -79,3 +92,8 @@ class Envelope:
         found: Caller | None = scope.get(CALLER)
         name = found.name if found is not None and found.name else "-"
         access_log.info("%s %s %d %.0f ms %s", method, template, status, seconds * 1000, name)
+
+
+def _request_id(scope: Scope) -> str:
+    given = Headers(scope=scope).getlist(REQUEST_ID)
+    return given[0].lower() if len(given) == 1 and _WELL_FORMED.fullmatch(given[0]) else uuid4().hex

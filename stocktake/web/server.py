@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from contextvars import copy_context
 from functools import partial
 from threading import Event as Flag
 from threading import Thread
@@ -13,8 +14,12 @@ from typing import Final
 
 import uvicorn
 
+from consumers.health import FIRST_TURN, Health
+from state.errors import StateError
 from stocktake.broker_ends import EndsWatch
 from stocktake.cutover import Watch, look_with_heads, open_cutover
+from stocktake.logs import log_about
+from stocktake.members import Member
 from stocktake.settings import Settings, SettingsError
 from stocktake.standing import standing
 from stocktake.web.app import create_app
@@ -23,11 +28,12 @@ from stocktake.web.policy import HttpPolicy
 from stocktake.web.site import CutoverSite, Site
 from stocktake.web.tokens import Tokens, TokensUnusable
 from stocktake.web.verifications import Verifications
-from stocktake.wiring import open_repository
+from stocktake.wiring import OpenRepository, open_health, open_repository
 
 log = logging.getLogger(__name__)
 
 _LOOK: Final = 0.2  # seconds between two looks at whether to end
+_ASK: Final = 2.0  # seconds between two questions to the state
 _GRACE: Final = 5  # seconds for answers that are on their way at the end
 
 
@@ -39,8 +45,10 @@ def serve(settings: Settings, names: Sequence[str], stop: Flag) -> None:
             port that is taken.
         StateUnreachable, StateMismatch: see :func:`stocktake.wiring.open_repository`.
     """
+    log_about(role="service")
     policy = settings.http
     tokens = _tokens(policy)
+    pulse = Pulse(open_health(settings, Member("service")))
     with ExitStack() as closing:
         repositories = {}
         for name in names:
@@ -55,12 +63,17 @@ def serve(settings: Settings, names: Sequence[str], stop: Flag) -> None:
             Verifications(stop),
             cutover,
         )
-        server = _server(policy, site, tokens)
-        # A daemon: it may wait for a broker that does not answer, and the end must not.
-        Thread(target=ends.run, args=(stop,), name="ends", daemon=True).start()
+        server = _server(policy, site, tokens, pulse)
+        _beside("ends", partial(ends.run, stop))
+        _beside("pulse", partial(pulse.look, list(repositories.values()), stop))
         if cutover is not None:
-            Thread(target=cutover.watch.run, args=(stop,), name="cutover", daemon=True).start()
+            _beside("cutover", partial(cutover.watch.run, stop))
         _run(server, policy, stop)
+
+
+def _beside(name: str, work: Callable[[], None]) -> None:
+    """Work in a thread. A daemon: it may wait for a server that does not answer, and the end must not."""
+    Thread(target=copy_context().run, args=(work,), name=name, daemon=True).start()
 
 
 def _cutover(settings: Settings, ends: EndsWatch, closing: ExitStack) -> CutoverSite | None:
@@ -97,7 +110,34 @@ def _tokens(policy: HttpPolicy) -> Tokens | None:
     return None
 
 
-def _server(policy: HttpPolicy, site: Site, tokens: Tokens | None) -> uvicorn.Server:
+class Pulse:
+    """The service's sign of life: given by the event loop that answers requests, so that it ceases when that hangs.
+
+    The service is ready while the state answers, which another thread asks.
+    """
+
+    def __init__(self, health: Health) -> None:
+        self._health = health
+        self._waiting_for = FIRST_TURN
+
+    async def beat(self) -> None:
+        """Leave word. For the event loop itself, about once a second."""
+        self._health.beat(self._waiting_for)
+
+    def look(self, repositories: Sequence[OpenRepository], stop: Flag) -> None:
+        """Ask the state of every repository again and again until ``stop`` is set."""
+        while not stop.is_set():
+            try:
+                for one in repositories:
+                    one.connection.now()
+            except StateError:
+                self._waiting_for = "redis"
+            else:
+                self._waiting_for = ""
+            stop.wait(_ASK)
+
+
+def _server(policy: HttpPolicy, site: Site, tokens: Tokens | None, pulse: Pulse) -> uvicorn.Server:
     host, port = policy.listen
     config = uvicorn.Config(
         create_app(site, tokens),
@@ -110,6 +150,8 @@ def _server(policy: HttpPolicy, site: Site, tokens: Tokens | None) -> uvicorn.Se
         server_header=False,
         proxy_headers=False,  # nothing here depends on where a request came from
         timeout_graceful_shutdown=_GRACE,
+        callback_notify=pulse.beat,
+        timeout_notify=1,
         ssl_certfile=policy.tls_cert_file,
         ssl_keyfile=policy.tls_key_file,
     )
@@ -121,7 +163,7 @@ def _server(policy: HttpPolicy, site: Site, tokens: Tokens | None) -> uvicorn.Se
 
 
 def _run(server: uvicorn.Server, policy: HttpPolicy, stop: Flag) -> None:
-    thread = Thread(target=server.run, name="http")
+    thread = Thread(target=copy_context().run, args=(server.run,), name="http")
     thread.start()
     certificate = _Certificate(server.config.ssl, policy)
     try:

@@ -14,6 +14,7 @@ from fastapi.security import HTTPBearer
 from monitor.cutover import Cutover
 from monitor.status import Status
 from stocktake.cutover import Heads, OpenCutover, Watch
+from stocktake.logs import log_about
 from stocktake.web.shelf import Shelf
 from stocktake.web.tokens import Caller, Role
 from stocktake.web.verifications import Verifications
@@ -85,6 +86,7 @@ async def opened(
     """The repository that the path names."""
     if name not in found.repositories:
         raise HTTPException(404, "no such repository")
+    log_about(repository=name)
     return found.repositories[name]
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from threading import Event as Flag
 from threading import Lock, Thread
 from typing import Final, Literal, TypeAlias
 from uuid import uuid4
 
+from stocktake.logs import told_of
 from writers.checks.finding import Finding, Severity
 
 log = logging.getLogger(__name__)
@@ -76,7 +78,8 @@ class Verifications:
             while len(self._jobs) > KEPT:
                 self._jobs.popitem(last=False)
         # A daemon: it only reads, and the end of the process must not wait for a slow disk.
-        Thread(target=self._run, args=(job, check), name="verify", daemon=True).start()
+        # In a copy of this context, so that what it logs has the request that began it.
+        Thread(target=copy_context().run, args=(self._run, job, check), name="verify", daemon=True).start()
         return job.verification
 
     def find(self, repository: str, number: str) -> Verification | None:
@@ -108,7 +111,8 @@ class Verifications:
         except _Stopping:
             self._note(job, state="failed", records=records)
         except Exception as error:  # whatever it is, it must not stay "running"; its text may hold values
-            log.error("a verification failed: %s", type(error).__name__)  # noqa: TRY400
+            text = "a verification failed: %s"
+            log.error(text, type(error).__name__, extra={"exception": told_of(error)})  # noqa: TRY400
             self._note(job, state="failed", records=records)
         else:
             self._note(job, state="done", records=records)

@@ -258,12 +258,18 @@ def test_the_service_gives_metrics_with_the_lag_of_every_partition(service: str,
     assert [value for (name, _), value in values.items() if name == "stocktake_lag_messages"] == [0] * 4
 
 
-def test_the_service_says_that_the_state_is_away(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_service_says_that_the_state_is_away(
+    service: str, filled: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def away(*_: object) -> Status:
         raise StateUnreachable("Redis at a secret place cannot be reached")
 
     monkeypatch.setattr("stocktake.web.server.standing", away)
-    assert _get(service + "/metrics") == (503, '{"detail":"the state cannot be reached"}')
+    code, text = _get(service + "/metrics")
+    told = {name: value for (name, _), value in parse(text).values.items()}
+    assert (code, told) == (200, {"stocktake_build_info": 1, "stocktake_state_up": 0})
+    address = f"{service}/api/v1/repositories/{filled.repository}"
+    assert _get(address) == (503, '{"detail":"the state cannot be reached"}')
 
 
 def test_the_service_listens_on_loopback_only() -> None:

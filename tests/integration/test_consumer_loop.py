@@ -17,7 +17,7 @@ from consumers.simulate import simulate
 from consumers.source import Source
 from state.repository import Progress
 from state.times import MICROSECONDS
-from stocktake.members import member_health_file
+from stocktake.members import Member
 from tests.feed import PARTITIONS, Feed, Program, ct, members, stocktake_consume
 from tests.harness import PATIENCE, Deployment, wait_for
 from tests.oracle.adversary import BEGIN
@@ -228,8 +228,8 @@ def test_the_group_keeps_a_consumer_whose_redis_is_away_for_longer_than_its_sess
     deploy: Callable[..., Deployment], redis_server: RedisServer, tmp_path: Path
 ) -> None:
     health = tmp_path / "health"
-    feed = Feed(deployment := deploy(KAFKA__SESSION_TIMEOUT="2s", CONSUMER__HEALTH_FILE=str(health)))
-    file = member_health_file(health, deployment.name, 1)
+    feed = Feed(deployment := deploy(KAFKA__SESSION_TIMEOUT="2s", HEALTH__FILE=str(health)))
+    file = Member("consumer", deployment.name, 1).file(health)
     with stocktake_consume(deployment) as program:
         feed.publish([ct(number % 20, number, number) for number in range(100)])
         feed.wait()

@@ -21,7 +21,7 @@ import pytest
 from fastapi import FastAPI
 
 from state.chain import Lease
-from state.requests import Answer, DeltaRequests
+from state.requests import Asked, InventoryRequests
 from stocktake.roles import write
 from stocktake.settings import SettingsError, load
 from stocktake.web.app import create_app
@@ -381,10 +381,10 @@ def test_requests_wait_for_a_writer_and_are_answered_by_one_inventory(client: Cl
 
 
 def test_the_answer_to_a_request_that_redis_forgot_is_none_to_the_next(client: Client, chain: Chain, at: str) -> None:
-    requests = DeltaRequests(chain.deployment.opened.connection, chain.deployment.name)
-    requests.answer(Answer(2, 3, "2.25.1"))
+    requests = InventoryRequests(chain.deployment.opened.connection, chain.deployment.name)
+    requests.answer(Asked(2, "next"), {"sequence": 3, "sop_instance_uid": "2.25.1"})
     assert client.post(at + "/deltas").json()["state"] == "waiting"
-    assert requests.waiting() == 1
+    assert requests.waiting() == Asked(3, "next")
 
 
 # --- tokens on every endpoint, with a state --------------------------------------------------------------------

@@ -13,6 +13,7 @@ from monitor.partitions import BrokerPartition, BrokerPartitions, Hold, Patience
 from monitor.status import HEAD_FIELDS, Status, status
 from state.chain import Chain, Cuts, Lease
 from state.deliveries import Delivered, Deliveries
+from state.keys import RepositoryKeys
 from state.repository import NO_HEARTBEAT, Progress, partition_field
 from state.times import MICROSECONDS, to_iso
 from tests.harness import Deployment
@@ -172,3 +173,50 @@ def test_a_bridge_that_never_beat_holds_everything_back_and_one_that_stopped_is_
     assert hold.why == "no later heartbeat has come; does the bridge get on?"
     repository.publish_progress({FIELDS[0]: Progress(NOW, 4, NOW)})  # none are expected any more
     assert stands(deployment).heartbeat_age is None
+
+
+def test_who_leads_and_what_is_in_hand_is_told(deployment: Deployment) -> None:
+    opened = deployment.opened
+    chain, lease = Chain(opened.connection, deployment.name), Lease(opened.connection, deployment.name, 30)
+    assert (stands(deployment).led, stands(deployment).cut_age) == (False, None)
+    assert lease.take()
+    now = deployment.clock.now = opened.connection.now()
+    chain.write_plan(lease.token, {"cut": 4}, 4)
+    deployment.redis.hset(RepositoryKeys(deployment.name).chain, "begun", f"4 {now // MICROSECONDS - 100}")
+    chain.write_plan(lease.token, {"cut": 4, "parts": ["1.2"]}, 4)  # the same cut, and begun when it was
+    found = stands(deployment)
+    assert found.led
+    assert found.cut_age is not None
+    assert 100 <= found.cut_age < 102
+    chain.write_plan(lease.token, {"cut": 5}, 5)
+    age = stands(deployment).cut_age
+    assert age is not None
+    assert age < 50
+    chain.write_plan(lease.token, None)
+    lease.release()
+    assert (stands(deployment).led, stands(deployment).cut_age) == (False, None)
+
+
+def test_a_plan_of_a_version_that_notes_no_beginning_has_no_age(deployment: Deployment) -> None:
+    deployment.redis.set(RepositoryKeys(deployment.name).plan, '{"cut": 7}')
+    assert stands(deployment).cut_age is None
+    deployment.redis.hset(RepositoryKeys(deployment.name).chain, "begun", "6 1790000000")
+    assert stands(deployment).cut_age is None
+
+
+def test_the_last_verification_is_told_and_whether_it_was_of_the_head(deployment: Deployment) -> None:
+    repository = deployment.opened.repository
+    assert stands(deployment).verified is None
+    deployment.apply([(event, NOW) for event in simulate(4, 1, start=NOW - 3600 * MICROSECONDS, max_instances=3)])
+    manifest = deployment.produce()
+    for uid, findings, is_head in ((manifest.sop_instance_uid, 0, True), ("1.2.3", 2, False)):
+        repository.set_verified(uid, findings, NOW - 90 * MICROSECONDS)
+        found = stands(deployment).verified
+        assert found is not None
+        assert (found.findings, found.age, found.is_head) == (findings, 90, is_head)
+
+
+def test_the_memory_of_redis_is_told(deployment: Deployment) -> None:
+    found = stands(deployment).memory
+    assert found is not None
+    assert found.used > 100_000

@@ -23,7 +23,7 @@ from consumers.publish import event_key
 from consumers.simulate import simulate
 from stocktake.embedded import free_ports
 from stocktake.exits import CommandError, Exit
-from stocktake.members import member_health_file
+from stocktake.members import consumers
 from stocktake.settings import load
 from stocktake.wiring import open_repository
 from stocktake.workers import Deaths, run_workers
@@ -77,12 +77,8 @@ class Program:
     def wait_until_shared_by(self, workers: int) -> None:
         """Until each worker has partitions of every repository, by its own word."""
         settings = load(None, self._environ)
-        assert settings.consumer.health_file is not None
-        files = [
-            member_health_file(settings.consumer.health_file, one.name, worker)
-            for one in settings.repositories
-            for worker in range(1, workers + 1)
-        ]
+        assert settings.health.file is not None
+        files = [member.file(settings.health.file) for member in consumers(settings.names(None), workers)]
         try:
             wait_for(lambda: all(map(_assigned, files)), f"{workers} workers share the partitions")
         except AssertionError as error:
@@ -107,7 +103,7 @@ class Program:
 def _assigned(health_file: Path) -> int:
     """How many partitions a consumer has by its own word; 0 before its first."""
     try:
-        found: int = orjson.loads(health_file.read_bytes())["assigned"]
+        found: int = orjson.loads(health_file.read_bytes()).get("assigned", 0)
     except (OSError, ValueError):
         return 0
     return found
@@ -115,7 +111,7 @@ def _assigned(health_file: Path) -> int:
 
 @contextmanager
 def consuming(folder: Path, deployments: Sequence[Deployment], *arguments: str, **given: str) -> Iterator[Program]:
-    environ = dict(os.environ) | {"STOCKTAKE_CONSUMER__HEALTH_FILE": str(folder / "health")}
+    environ = dict(os.environ) | {"STOCKTAKE_HEALTH__FILE": str(folder / "health")}
     for deployment in deployments:
         environ |= deployment.environ
     environ |= {f"STOCKTAKE_{name}": value for name, value in given.items()}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+import hypothesis
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
@@ -22,12 +23,13 @@ def play(
     *,
     done: Callable[[], None] = lambda: None,
     phases: Collection[Phase] = tuple(Phase),
-    derandomize: bool = False,
+    seed: int | None = None,
     without: Collection[str] = (),
 ) -> None:
     """Play so many examples; raises what the first one that fails raises, after looking for a smaller one that does.
 
-    ``done`` is called after each example. The rules named in ``without`` are not played.
+    ``done`` is called after each example. With a ``seed`` the examples are the same each time. The rules named in
+    ``without`` are not played.
     """
 
     class Bound(Deployed):
@@ -39,6 +41,8 @@ def play(
     for rule in without:
         assert callable(getattr(Deployed, rule))
         setattr(Bound, rule, None)
+    if seed is not None:
+        hypothesis.seed(seed)(Bound)
     chosen = settings(
         max_examples=examples,
         stateful_step_count=STEPS,
@@ -46,7 +50,6 @@ def play(
         print_blob=True,
         suppress_health_check=list(HealthCheck),
         phases=phases,
-        derandomize=derandomize,
         report_multiple_bugs=False,
     )
     with model_conditions(), _quiet():

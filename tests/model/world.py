@@ -24,7 +24,7 @@ import writers.produce
 import writers.study_items
 from consumers.clock import Clock
 from state.attributes import Level, item_attributes
-from state.chain import Lease
+from state.chain import Chain, Cuts, Lease
 from state.errors import Fenced, StateUnreachable
 from state.times import MICROSECONDS
 from stocktake import wiring
@@ -40,6 +40,7 @@ from tests.oracle.scattered import Scattered
 from tests.oracle.shown import shown
 from tests.oracle.study import State
 from writers.encoder import ItemEncoder
+from writers.files import FolderUnusable
 from writers.manifest import Manifest
 from writers.produce import LostWrites, NoWatermark, Producer
 from writers.study_items import StudyItems
@@ -442,6 +443,7 @@ class World:
         assert lease.take()
         # A forced first inventory that is never published would leave its start behind in the shards.
         force = force and producer.folder.head() is not None
+        self._import_if_all_was_lost(producer.folder.head())
         before = self._what_must_be_shown(force=force)
         assert isinstance(opened.connection, InterruptedConnection)
         opened.connection.interrupt(interruption)
@@ -453,9 +455,10 @@ class World:
             return None
         except NoWatermark:
             self._tally["writers had to wait"] += 1
-            assert interruption is not None or not before.ready, "nothing kept the writer from producing"
+            kept = not before.ready or self._fell_behind(producer.folder.head())
+            assert interruption is not None or kept, "nothing kept the writer from producing"
             return None
-        except (LostWrites, Fenced) as error:
+        except (LostWrites, Fenced, FolderUnusable) as error:  # the last: shards fell back to before the second cut
             self._tally[f"writers gave up: {type(error).__name__}"] += 1
             assert interruption is not None, "nobody disturbed the writer"
             return None
@@ -465,6 +468,22 @@ class World:
         self._tally[f"inventories: {manifest.kind}"] += 1
         self._check(manifest, before)
         return manifest
+
+    def _import_if_all_was_lost(self, head: Manifest | None) -> None:
+        """A shard that fell back to before the second cut wants the head imported. Here the topic holds all that ever
+        was: it will be as if that had been done, so that is only said.
+        """
+        chain, opened = Chain(self.deployment.opened.connection, self.deployment.name), self.deployment.opened
+        if head is not None and head.cut > 1 and Cuts(opened.connection, opened.studies).never_taken():
+            in_redis = chain.head()
+            newest = head if in_redis is None else max(head, Manifest.from_json(in_redis), key=lambda one: one.sequence)
+            chain.set_imported(newest.sop_instance_uid)
+            self._tally["imports wanted"] += 1
+
+    def _fell_behind(self, head: Manifest | None) -> bool:
+        """Whether the repository's own keys fell back to a watermark before that of the head."""
+        watermark = self.deployment.opened.repository.watermark().time
+        return head is not None and head.status == COMPLETE and watermark is not None and watermark < head.watermark
 
     def _expire(self, lease: Lease) -> None:
         self.deployment.redis.delete(self.deployment.keys.lease)

@@ -10,8 +10,9 @@ import pytest
 
 from monitor.partitions import Hold, PartitionStatus
 from monitor.sinks import SinkStatus
-from monitor.status import Status
+from monitor.status import Status, VerifiedStatus
 from monitor.words import duration
+from state.memory import Memory
 from stocktake.status_text import status_lines
 
 PARTITIONS: Final = tuple(
@@ -120,3 +121,29 @@ def test_each_sink_is_told_with_what_it_lacks_and_why() -> None:
     assert "sink vna: 4 inventories behind; got 1,230 in 2,460 files" in found
     assert f"{TROUBLE}; since 2026-07-01 11:59:00+02:00, 2 h 5 min" in found
     assert "sink bucket: has all; got 1,234 in 2,468 files" in found
+
+
+def test_the_writer_is_told_with_the_inventory_that_it_has_in_hand() -> None:
+    assert "writer       nobody leads; no inventory is written" in text(STATUS)
+    assert "writer       one leads\n" in text(replace(STATUS, led=True))
+    assert "writer       one leads; an inventory was begun 1 min 5 s ago" in text(replace(STATUS, led=True, cut_age=65))
+
+
+@pytest.mark.parametrize(
+    ("findings", "is_head", "words"),
+    [
+        (0, True, "the head, 1 h ago: no errors"),
+        (1, False, "an earlier head, 1 h ago: 1 error"),
+        (1200, False, "an earlier head, 1 h ago: 1,200 errors"),
+    ],
+)
+def test_what_was_verified_last_is_told(findings: int, is_head: bool, words: str) -> None:
+    verified = VerifiedStatus("1.2.3", findings, "2026-07-01T10:00:00.000000+00:00", 3600, is_head)
+    assert f"verified     {words}" in text(replace(STATUS, verified=verified))
+    assert "verified     never" in text(STATUS)
+    assert "verified" not in text(replace(STATUS, head=None, head_age=None))
+
+
+def test_the_memory_of_redis_is_told_with_its_limit() -> None:
+    assert "redis        900 MB used of 1,000 MB, 90%" in text(replace(STATUS, memory=Memory(9 * 10**8, 10**9)))
+    assert "redis        900 MB used, no maxmemory" in text(replace(STATUS, memory=Memory(9 * 10**8, None)))

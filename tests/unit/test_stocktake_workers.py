@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from threading import Event as Flag
 
 import pytest
 
 from consumers.errors import DeadLetterLimit
 from state.errors import StateUnreachable
-from stocktake.members import announce, health_files, member_settings
+from stocktake.members import member_settings
 from stocktake.roles import Roles
-from stocktake.settings import SettingsError, load
+from stocktake.settings import load
 from stocktake.workers import Deaths
 
 
@@ -27,35 +26,14 @@ def test_deaths_of_long_ago_are_forgotten() -> None:
     assert [deaths.wait_after(2000.0 + 16 * number) for number in range(20)] == [0.5, 1.0, 2.0, *[4.0] * 17]
 
 
-def test_each_member_has_a_name_and_a_health_file_of_its_own(tmp_path: Path) -> None:
-    given = {"STOCKTAKE_KAFKA__INSTANCE_ID": "node", "STOCKTAKE_CONSUMER__HEALTH_FILE": str(tmp_path / "health")}
-    found = member_settings(load(None, given), "main", 2)
-    assert found.kafka.instance_id == "node-2"
-    assert found.consumer.health_file == tmp_path / "health.main.2"
+def test_each_worker_has_a_name_of_its_own_in_the_groups() -> None:
+    settings = load(None, {"STOCKTAKE_KAFKA__INSTANCE_ID": "node"})
+    assert member_settings(settings, 2).kafka.instance_id == "node-2"
 
 
-def test_without_names_and_health_files_there_are_none_for_members() -> None:
+def test_without_a_name_workers_have_none() -> None:
     settings = load(None, {})
-    assert member_settings(settings, "main", 2) == settings
-    announce(settings, ["main"], 2)
-
-
-def test_members_are_announced_in_place_of_those_that_ran_before(tmp_path: Path) -> None:
-    path = tmp_path / "health"
-    settings = load(None, {"STOCKTAKE_CONSUMER__HEALTH_FILE": str(path)})
-    announce(settings, ["main", "other"], 12)
-    (tmp_path / "health.main.1").write_text("of an earlier run")
-    (tmp_path / "health.main.1.partial").touch()
-    announce(settings, ["main"], 3)
-    assert health_files(path, "main") == [(number, tmp_path / f"health.main.{number}") for number in (1, 2, 3)]
-    assert (tmp_path / "health.main.1").read_text() == ""
-    assert [number for number, _ in health_files(path, "other")] == list(range(1, 13))
-
-
-def test_a_health_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    settings = load(None, {"STOCKTAKE_CONSUMER__HEALTH_FILE": str(tmp_path / "nowhere" / "health")})
-    with pytest.raises(SettingsError, match=r"consumer\.health_file: .*nowhere/health cannot be written"):
-        announce(settings, ["main"], 1)
+    assert member_settings(settings, 2) == settings
 
 
 def fail_when(flag: Flag, error: Exception) -> None:

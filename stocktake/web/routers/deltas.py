@@ -9,7 +9,7 @@ from fastapi import APIRouter, HTTPException, Response
 from fastapi import Path as InPath
 from pydantic import BaseModel
 
-from state.requests import DeltaRequests
+from state.requests import InventoryRequests
 from stocktake.web.problems import problems
 from stocktake.web.site import API, OPERATES, READS, TheCaller, TheRepository
 
@@ -40,7 +40,7 @@ def ask(one: TheRepository, caller: TheCaller, response: Response) -> DeltaReque
     The writer that leads takes the request up within two seconds, and cuts when there is a watermark. Requests that
     wait together are answered by one inventory.
     """
-    requests = DeltaRequests(one.connection, one.policy.name)
+    requests = InventoryRequests(one.connection, one.policy.name)
     number = requests.ask()
     log.info("delta %d of repository %s was asked for by %s", number, one.policy.name, caller.name or "somebody here")
     response.headers["location"] = f"{API}/repositories/{one.policy.name}/deltas/{number}"
@@ -50,10 +50,10 @@ def ask(one: TheRepository, caller: TheCaller, response: Response) -> DeltaReque
 @router.get("/{number}")
 def asked(one: TheRepository, number: Annotated[int, InPath(ge=1, le=2**53)]) -> DeltaRequest:
     """What became of a request. 404 too if Redis has lost its latest writes: then ask again."""
-    return _told(DeltaRequests(one.connection, one.policy.name), number)
+    return _told(InventoryRequests(one.connection, one.policy.name), number)
 
 
-def _told(requests: DeltaRequests, number: int) -> DeltaRequest:
+def _told(requests: InventoryRequests, number: int) -> DeltaRequest:
     asked, answer = requests.look()
     if number > asked:
         raise HTTPException(404, "no such request")

@@ -8,11 +8,11 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from monitor.exposition import CONTENT_TYPE
-from monitor.metrics import to_prometheus
+from monitor.metrics import Scrape, to_prometheus
 from state.errors import StateUnreachable
 from stocktake import __version__
 from stocktake.web.problems import UNREACHABLE, problem, problems
-from stocktake.web.site import READS, TheSite
+from stocktake.web.site import READS, Site, TheSite
 
 router = APIRouter(tags=["probes"], dependencies=[READS], responses=problems())
 
@@ -51,8 +51,19 @@ def ready(site: TheSite) -> Ready | Response:
     "/metrics", response_class=Response, responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 )
 def metrics(site: TheSite) -> Response:
-    """Counters and gauges of every repository in the Prometheus text format."""
-    return Response(to_prometheus([site.stands(one) for one in site.repositories.values()]), media_type=CONTENT_TYPE)
+    """Counters and gauges of every repository in the Prometheus text format; of one whose state is away, that it is."""
+    return Response(to_prometheus(_scrape(site)), media_type=CONTENT_TYPE)
+
+
+def _scrape(site: Site) -> Scrape:
+    """All repositories share one state: once it has not answered, it is not waited for again."""
+    names, statuses = list(site.repositories), []
+    try:
+        for name in names:
+            statuses.append(site.stands(site.repositories[name]))
+    except StateUnreachable:
+        pass
+    return Scrape(__version__, statuses, names[len(statuses) :])
 
 
 @router.get("/openapi.json", include_in_schema=False)
