@@ -1,4 +1,13 @@
-{{/* Prints nothing; refuses archives and bridges that the program would refuse, or overlook, once it runs. */}}
+{{/* Prints nothing; refuses values that do not fit each other, which the program would refuse or overlook when it runs. */}}
+{{- define "stocktake.checks" -}}
+{{- include "stocktake.checkArchives" . -}}
+{{- include "stocktake.checkConsumer" . -}}
+{{- include "stocktake.checkVolume" . -}}
+{{- include "stocktake.checkService" . -}}
+{{- include "stocktake.checkMonitoring" . -}}
+{{- include "stocktake.checkGracePeriod" . -}}
+{{- end -}}
+
 {{- define "stocktake.checkArchives" -}}
 {{- $archives := include "stocktake.archives" . | fromJsonArray -}}
 {{- $repositories := include "stocktake.repositories" . | fromJsonArray -}}
@@ -29,5 +38,119 @@
 {{- fail (printf "bridges.%s and bridges.%s are of the same repository %s; it has one bridge." . $name $repository) -}}
 {{- end -}}
 {{- $_ := set $bridged $repository $name -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "stocktake.checkConsumer" -}}
+{{- $consumer := .Values.consumer -}}
+{{- $scaling := .Values.autoscaling -}}
+{{- $value := eq (include "stocktake.autoscales" .) "true" | ternary "autoscaling.maxReplicas" "consumer.replicas" -}}
+{{- $pods := include "stocktake.mostConsumers" . | int64 -}}
+{{- $workers := mul $pods $consumer.workers -}}
+{{- if and $consumer.partitions (gt $workers (int64 $consumer.partitions)) -}}
+{{- fail (printf "%s %d times consumer.workers %d are %d readers, but consumer.partitions is %d, and a partition has one reader: %d would be idle. Lower one of them, or give the topics more partitions (docs/operations.md says what that costs)." $value $pods (int64 $consumer.workers) $workers (int64 $consumer.partitions) (sub $workers $consumer.partitions)) -}}
+{{- end -}}
+{{- $instance := dig "kafka" "instance_id" "" .Values.settings -}}
+{{- if and $instance $consumer.staticMembership -}}
+{{- fail "settings.kafka.instance_id cannot be given with consumer.staticMembership, which gives each pod its own." -}}
+{{- end -}}
+{{- if and $instance (gt $pods 1) -}}
+{{- fail (printf "settings.kafka.instance_id is one name for %d pods, each of which would put the other out of its group. Set consumer.staticMembership instead." $pods) -}}
+{{- end -}}
+{{- if and $instance (ne (toString $consumer.maxSurge) "0") -}}
+{{- fail "settings.kafka.instance_id is one name, and consumer.maxSurge lets a new pod start beside the old one, which would put it out of its group. Set consumer.maxSurge 0 and consumer.maxUnavailable 1, or consumer.staticMembership." -}}
+{{- end -}}
+{{- if and (eq (toString $consumer.maxSurge) "0") (eq (toString $consumer.maxUnavailable) "0") -}}
+{{- fail "consumer.maxSurge and consumer.maxUnavailable are both 0: no pod could ever be replaced." -}}
+{{- end -}}
+{{- if include "stocktake.autoscales" . -}}
+{{- if gt (int64 $scaling.minReplicas) (int64 $scaling.maxReplicas) -}}
+{{- fail (printf "autoscaling.minReplicas %d is more than autoscaling.maxReplicas %d." (int64 $scaling.minReplicas) (int64 $scaling.maxReplicas)) -}}
+{{- end -}}
+{{- end -}}
+{{- if and (eq $scaling.kind "hpa") (not (dig "requests" "cpu" "" $consumer.resources)) -}}
+{{- fail "autoscaling.kind is hpa, which measures against consumer.resources.requests.cpu; set that." -}}
+{{- end -}}
+{{- if eq $scaling.kind "keda" -}}
+{{- if not (dig "kafka" "bootstrap_servers" "" .Values.settings) -}}
+{{- fail "autoscaling.kind is keda, which asks Kafka for the lag; set settings.kafka.bootstrap_servers." -}}
+{{- end -}}
+{{- $protocol := dig "kafka" "security_protocol" "PLAINTEXT" .Values.settings -}}
+{{- if and (ne $protocol "PLAINTEXT") (not $scaling.keda.authentication.name) -}}
+{{- fail (printf "autoscaling.kind is keda and settings.kafka.security_protocol is %s, so KEDA too has to say who it is; set autoscaling.keda.authentication.name." $protocol) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "stocktake.checkVolume" -}}
+{{- if not (include "stocktake.volumeShared" .) -}}
+{{- $modes := join ", " .Values.inventories.accessModes -}}
+{{- $ways := "Give inventories.accessModes [ReadWriteMany] and a storage class that can do that (or inventories.existingClaim)" -}}
+{{- if gt (int64 .Values.writer.replicas) 1 -}}
+{{- fail (printf "writer.replicas is %d, but inventories.accessModes is [%s]: pods on several nodes could not mount the volume. %s, or set writer.replicas 1." (int64 .Values.writer.replicas) $modes $ways) -}}
+{{- end -}}
+{{- if and .Values.service.enabled .Values.service.mountInventories -}}
+{{- fail (printf "service.mountInventories is true, but inventories.accessModes is [%s]: the service could not mount the volume beside the writer. %s, or set service.mountInventories false; the service then has no lists and no files of inventories." $modes $ways) -}}
+{{- end -}}
+{{- if .Values.verification.enabled -}}
+{{- fail (printf "verification.enabled is true, but inventories.accessModes is [%s]: the volume could not be mounted beside the writer. %s." $modes $ways) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "stocktake.checkService" -}}
+{{- $service := .Values.service -}}
+{{- $http := .Values.settings.http | default dict -}}
+{{- if $service.enabled -}}
+{{- if not (or $service.tokensSecret $http.tokens_file) -}}
+{{- fail "service.enabled is true, but there are no tokens, without which the program does not listen beyond loopback. Put the file that `stocktake token --add` makes into a Secret, and name it in service.tokensSecret." -}}
+{{- end -}}
+{{- if and $service.tokensSecret $http.tokens_file -}}
+{{- fail "service.tokensSecret and settings.http.tokens_file say two things; give one." -}}
+{{- end -}}
+{{- if and $service.tlsSecret (or $http.tls_cert_file $http.tls_key_file) -}}
+{{- fail "service.tlsSecret and settings.http.tls_* say two things; give one." -}}
+{{- end -}}
+{{- if regexMatch "^(127\\.|localhost:|\\[::1\\]:)" (include "stocktake.listen" .) -}}
+{{- fail (printf "settings.http.listen is %s, where nothing outside the pod would reach the service. Leave it out, or give 0.0.0.0 or [::]." $http.listen) -}}
+{{- end -}}
+{{- else if $service.ingress.enabled -}}
+{{- fail "service.ingress.enabled is true, but service.enabled is not: there is nothing to be reached." -}}
+{{- end -}}
+{{- if $service.ingress.enabled -}}
+{{- if not $service.ingress.host -}}
+{{- fail "service.ingress.host is missing: under which name is the service reached?" -}}
+{{- end -}}
+{{- if not (or $service.ingress.tlsSecret $service.ingress.withoutTls) -}}
+{{- fail "service.ingress.tlsSecret is missing: whoever sees the network could read tokens and patient data. Set service.ingress.withoutTls if something before the Ingress speaks TLS." -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "stocktake.checkMonitoring" -}}
+{{- $monitor := .Values.monitoring.serviceMonitor -}}
+{{- if $monitor.enabled -}}
+{{- if not .Values.service.enabled -}}
+{{- fail "monitoring.serviceMonitor.enabled is true, but service.enabled is not: the metrics are had from the service." -}}
+{{- end -}}
+{{- if not $monitor.tokenSecret -}}
+{{- fail "monitoring.serviceMonitor.tokenSecret is missing: the service answers nobody without a token, Prometheus neither." -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A pod that is killed before the program has ended in order loses nothing, but what was in hand is done again. */}}
+{{- define "stocktake.checkGracePeriod" -}}
+{{- $grace := int64 .Values.terminationGracePeriodSeconds -}}
+{{- $times := dict "settings.consumer.shutdown_timeout" (dig "consumer" "shutdown_timeout" "20s" .Values.settings) -}}
+{{- range $name, $archive := .Values.settings.archives -}}
+{{- $_ := set $times (printf "settings.archives.%s.timeout" $name) ($archive.timeout | default "30s") -}}
+{{- end -}}
+{{- range $name, $time := $times -}}
+{{- $milliseconds := include "stocktake.milliseconds" $time | int64 -}}
+{{- if le (mul $grace 1000) $milliseconds -}}
+{{- $needed := add (div $milliseconds 1000) 15 -}}
+{{- fail (printf "terminationGracePeriodSeconds is %d, but %s is %s: pods would be killed before they have ended in order. Set terminationGracePeriodSeconds to %d or more." $grace $name $time $needed) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}

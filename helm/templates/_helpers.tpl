@@ -23,6 +23,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | quote }}
 {{- end -}}
 
+{{/* What the pods of one `.component` are found by. */}}
+{{- define "stocktake.componentSelector" -}}
+{{ include "stocktake.selectorLabels" .root }}
+app.kubernetes.io/component: {{ .component }}
+{{- end -}}
+
 {{- define "stocktake.serviceAccountName" -}}
 {{- if .Values.serviceAccount.create -}}
 {{- .Values.serviceAccount.name | default (include "stocktake.fullname" .) -}}
@@ -35,6 +41,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- .Values.inventories.existingClaim | default (printf "%s-inventories" (include "stocktake.fullname" .)) -}}
 {{- end -}}
 
+{{/* Whether pods on several nodes can mount the volume, as far as the chart can know: "true" or nothing. */}}
+{{- define "stocktake.volumeShared" -}}
+{{- if or .Values.inventories.existingClaim (has "ReadWriteMany" .Values.inventories.accessModes) -}}
+true
+{{- end -}}
+{{- end -}}
+
 {{/* The names of the repositories as a JSON list. Without any the program follows one called "main". */}}
 {{- define "stocktake.repositories" -}}
 {{- .Values.settings.repositories | default (dict "main" dict) | keys | sortAlpha | toJson -}}
@@ -45,12 +58,38 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- .Values.settings.archives | default dict | keys | sortAlpha | toJson -}}
 {{- end -}}
 
+{{/* The topics of one `.repository`, as a JSON list. */}}
+{{- define "stocktake.topics" -}}
+{{- $given := dig .repository "topics" (printf "stocktake.%s.events" .repository) (.root.Values.settings.repositories | default dict) -}}
+{{- $topics := list -}}
+{{- range (kindIs "slice" $given | ternary $given (splitList "," (toString $given))) -}}
+{{- $topics = append $topics (trim .) -}}
+{{- end -}}
+{{- toJson (without $topics "") -}}
+{{- end -}}
+
 {{/* Whether the enricher runs: "true" or nothing. */}}
 {{- define "stocktake.enriches" -}}
 {{- $archives := include "stocktake.archives" . | fromJsonArray -}}
 {{- if kindIs "bool" .Values.enricher.enabled | ternary .Values.enricher.enabled (not (empty $archives)) -}}
 true
 {{- end -}}
+{{- end -}}
+
+{{/* Whether something else than the chart says how many consumer pods there are: "true" or nothing. */}}
+{{- define "stocktake.autoscales" -}}
+{{- if ne .Values.autoscaling.kind "none" -}}
+true
+{{- end -}}
+{{- end -}}
+
+{{/* The most consumer pods that there can be. */}}
+{{- define "stocktake.mostConsumers" -}}
+{{- eq (include "stocktake.autoscales" .) "true" | ternary .Values.autoscaling.maxReplicas .Values.consumer.replicas | int64 -}}
+{{- end -}}
+
+{{- define "stocktake.consumerKind" -}}
+{{- .Values.consumer.staticMembership | ternary "StatefulSet" "Deployment" -}}
 {{- end -}}
 
 {{/* A setting as the text of a variable. Helm reads 1000000 as a float, which would be printed as 1e+06. */}}
@@ -64,110 +103,25 @@ true
 {{- end -}}
 {{- end -}}
 
-{{/* What the pods of all roles share, without containers and volumes. */}}
-{{- define "stocktake.podSpec" -}}
-serviceAccountName: {{ include "stocktake.serviceAccountName" . }}
-automountServiceAccountToken: false
-# A Service called "stocktake" would put STOCKTAKE_SERVICE_HOST, STOCKTAKE_PORT and more into every container of the
-# namespace. The program refuses STOCKTAKE_* variables that are not settings, so it would not start.
-enableServiceLinks: false
-terminationGracePeriodSeconds: {{ int64 .Values.terminationGracePeriodSeconds }}
-securityContext:
-  runAsNonRoot: true
-  runAsUser: 10001
-  runAsGroup: 10001
-  fsGroup: 10001
-  # An inventory folder grows to many files; changing the group of each at every start would take long.
-  fsGroupChangePolicy: OnRootMismatch
-  seccompProfile:
-    type: RuntimeDefault
-{{- with .Values.imagePullSecrets }}
-imagePullSecrets:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .Values.nodeSelector }}
-nodeSelector:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .Values.tolerations }}
-tolerations:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .Values.affinity }}
-affinity:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
+{{/* The milliseconds of a duration such as "500ms", "30s", "5m", "2h", "1d" or "30". The schema holds what it can be. */}}
+{{- define "stocktake.milliseconds" -}}
+{{- $unit := regexFind "(ms|s|m|h|d)$" . | default "s" -}}
+{{- $milliseconds := get (dict "ms" 1 "s" 1000 "m" 60000 "h" 3600000 "d" 86400000) $unit -}}
+{{- mulf (regexFind "^[0-9]+([.][0-9]+)?" . | float64) $milliseconds | ceil | int64 -}}
 {{- end -}}
 
-{{/* What the containers of all roles share, without name, arguments, resources and mounts. */}}
-{{- define "stocktake.container" -}}
-image: {{ printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) | quote }}
-imagePullPolicy: {{ .Values.image.pullPolicy }}
-command: ["stocktake"]
-securityContext:
-  allowPrivilegeEscalation: false
-  readOnlyRootFilesystem: true
-  capabilities:
-    drop: ["ALL"]
-envFrom:
-  - configMapRef:
-      name: {{ include "stocktake.fullname" . }}-settings
-env:
-  # A folder named like one of our packages in the working directory must not be imported in its place.
-  - name: PYTHONSAFEPATH
-    value: "1"
-  {{- range $group, $references := omit .Values.secrets "archives" "sinks" }}
-  {{- range $key, $reference := $references }}
-  - name: STOCKTAKE_{{ upper $group }}__{{ upper $key }}
-    valueFrom:
-      secretKeyRef:
-        name: {{ $reference.name | quote }}
-        key: {{ $reference.key | quote }}
-  {{- end }}
-  {{- end }}
+{{/* The address that the HTTP service listens on, and its port. */}}
+{{- define "stocktake.listen" -}}
+{{- dig "http" "listen" "0.0.0.0:8080" .Values.settings -}}
 {{- end -}}
 
-{{/* The variables of the secrets of `members` of a group whose members have names: only who uses them gets them. */}}
-{{- define "stocktake.memberSecrets" -}}
-{{- range $name, $references := .members }}
-{{- range $key, $reference := $references }}
-- name: STOCKTAKE_{{ upper $.group }}__{{ upper $name }}__{{ upper $key }}
-  valueFrom:
-    secretKeyRef:
-      name: {{ $reference.name | quote }}
-      key: {{ $reference.key | quote }}
-{{- end }}
-{{- end }}
+{{- define "stocktake.listenPort" -}}
+{{- include "stocktake.listen" . | splitList ":" | last | int64 -}}
 {{- end -}}
 
-{{/* The secrets of the archive of one repository. */}}
-{{- define "stocktake.archiveSecrets" -}}
-{{- $members := pick (.root.Values.secrets.archives | default dict) .repository -}}
-{{- include "stocktake.memberSecrets" (dict "group" "archives" "members" $members) -}}
+{{/* Whether the HTTP service speaks TLS: "true" or nothing. */}}
+{{- define "stocktake.servesTls" -}}
+{{- if or .Values.service.tlsSecret (dig "http" "tls_cert_file" "" .Values.settings) -}}
+true
 {{- end -}}
-
-{{/* A probe of one repository's consumers: they are asked through the health files that they write. */}}
-{{- define "stocktake.probe" -}}
-exec:
-  command: ["stocktake", "health", {{ with .option }}{{ . | quote }}, {{ end }}"--repository", {{ .repository | quote }}]
-periodSeconds: {{ .period | default .root.Values.consumer.probePeriodSeconds | int64 }}
-timeoutSeconds: 10
-failureThreshold: {{ .failures }}
-{{- end -}}
-
-{{/* The mounts and the volumes of `secretFiles`; nothing without any. */}}
-{{- define "stocktake.secretMounts" -}}
-{{- range $number, $files := .Values.secretFiles }}
-- name: secret-files-{{ $number }}
-  mountPath: {{ $files.path | quote }}
-  readOnly: true
-{{- end }}
-{{- end -}}
-
-{{- define "stocktake.secretVolumes" -}}
-{{- range $number, $files := .Values.secretFiles }}
-- name: secret-files-{{ $number }}
-  secret:
-    secretName: {{ $files.name | quote }}
-{{- end }}
 {{- end -}}
