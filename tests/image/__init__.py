@@ -1,0 +1,1 @@
+"""The image, built and run without an engine: ``python -m tests.image``."""
