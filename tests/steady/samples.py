@@ -10,6 +10,7 @@ from statistics import quantiles
 from threading import Event as Flag
 from threading import Thread
 from typing import Final
+from urllib.request import urlopen
 
 from kafka import KafkaConsumer, TopicPartition
 
@@ -65,7 +66,10 @@ class Samples:
             self.failures.append(error)
 
     def _memory(self, begun: float) -> None:
+        host, port = self.deployment.settings.http.listen
         while not self._stop.wait(_EACH):
+            with urlopen(f"http://{host}:{port}/metrics", timeout=_LONGEST) as answer:  # as Prometheus does
+                answer.read()
             held = {role: _held(pid) for role, pid in self.pids.items()}
             found = self.deployment.redis.info("memory")
             assert isinstance(found, dict)
