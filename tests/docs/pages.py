@@ -28,6 +28,7 @@ _ELSEWHERE: Final = (
 _ENGINE: Final = "takes a container engine; the services are executed by tests/integration/test_compose_services.py"
 _CLUSTER: Final = "takes a cluster; what it runs is rendered and executed by tests/cluster"
 _RUNBOOK: Final = "executed step by step by tests/integration/test_recovery.py"
+_LONG_RUNBOOK: Final = "executed there with STOCKTAKE_TEST_RECOVERY=all, and by `python -m tests.recovery`"
 _PACKAGES: Final = "takes packages from an index; `python -m tests.docs readme` executes it"
 
 PAGES: Final[Mapping[str, Page]] = {
@@ -68,9 +69,9 @@ PAGES: Final[Mapping[str, Page]] = {
     "docs/image.md": Page(why="takes an engine; `python -m tests.image` builds the image and runs it"),
     "docs/runbook.md": Page(why=f"looks at a cluster by night: {_CLUSTER}"),
     "docs/runbook/inventory-volume-lost.md": Page(why=_RUNBOOK),
-    "docs/runbook/outage.md": Page(why=_RUNBOOK),
-    "docs/runbook/partitions.md": Page(why=_RUNBOOK),
-    "docs/runbook/redis-backup.md": Page(why=_RUNBOOK),
+    "docs/runbook/outage.md": Page(why=_LONG_RUNBOOK),
+    "docs/runbook/partitions.md": Page(why=_LONG_RUNBOOK),
+    "docs/runbook/redis-backup.md": Page(why=_LONG_RUNBOOK),
     "docs/runbook/redis-lost.md": Page(why=_RUNBOOK),
     "docs/runbook/upgrade.md": Page(why="takes a cluster; tests/cluster rolls the roles, test_migration.py migrates"),
     "docs/security.md": Page(why="takes a cluster or a machine of your own"),

@@ -58,6 +58,10 @@ class Truth:
         self._topic = topic
         self._next = {TopicPartition(topic, number): 0 for number in range(partitions)}
 
+    def widen(self, partitions: int) -> None:
+        """The topic has more partitions now; what they hold comes after what was read until now."""
+        self._next |= {TopicPartition(self._topic, number): 0 for number in range(len(self._next), partitions)}
+
     def read_on(self) -> None:
         """Read what the topic holds now."""
         consumer = self._consumer()
