@@ -79,6 +79,6 @@ def check(path: Path, now: int, max_age: float) -> list[str]:
         return [f"not alive: there is no file {path}"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return [f"not alive: {path} does not hold a word yet"]
-    if age > max_age:
+    if not -max_age <= age <= max_age:  # a clock that was set back must not make what hangs look alive
         return [f"not alive: the last word in {path} is {age:.0f} seconds old"]
     return [] if ready else [f"not ready: waiting for {waiting_for}"]

@@ -98,18 +98,28 @@ class Cuts:
             meanwhile()
             time.sleep(0.1)
 
-    def take(self, n: int, start: int | None, time: int, applied: Mapping[str, int], *, begins: bool = True) -> Taken:
+    def take(
+        self,
+        n: int,
+        start: int | None,
+        time: int,
+        applied: Mapping[str, int],
+        *,
+        begins: bool = True,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> Taken:
         """Take cut ``n``: what is applied from now on belongs to ``n + 1``. May be called again for the same ``n``.
 
         ``time`` is the cut's moment: studies that change before it from now on are late, and counted. ``applied`` are
         by partition the last offsets that a shard must have applied at this very moment; one that has lost them since
         they were waited for is left as it is, and told. ``start`` is the chain's start; studies last updated before it
-        count as updated then. None: it is open. ``begins``: shards may know of no cut before this one.
+        count as updated then. None: it is open. ``begins``: shards may know of no cut before this one. ``meanwhile``
+        is called now and then.
         """
         if start is None:
             self._open_start()
         else:
-            self.set_start(start)
+            self.set_start(start, meanwhile)
         wanted: list[Arg] = [n + 1, time, int(begins)]
         for partition, offset in applied.items():
             wanted += (partition, offset)
@@ -125,25 +135,31 @@ class Cuts:
     def _open_start(self) -> None:
         self._connection.send([("DEL", keys.start) for keys in self._keys])
 
-    def set_start(self, start: int) -> int:
-        """Fix the chain's start in every shard, and move older studies up to it; how many were moved."""
+    def set_start(self, start: int, meanwhile: Callable[[], None] = lambda: None) -> int:
+        """Fix the chain's start in every shard, and move older studies up to it; how many were moved.
+
+        ``meanwhile`` is called again and again: it may be all of a large archive.
+        """
         self._connection.send([("SET", keys.start, start) for keys in self._keys])
-        older = self._connection.send([("ZRANGEBYSCORE", keys.updated, "-inf", f"({start}") for keys in self._keys])
-        calls = []
         revs = Revs()
-        for keys, found in zip(self._keys, older, strict=True):
-            for uids in batches((uid.decode("ascii") for uid in found), _PAGE):
-                args: list[Any] = [start]
-                for uid in uids:
-                    args += (uid, revs.next())
-                calls.append(
-                    ScriptCall(
-                        "raise_times",
-                        [keys.updated, keys.changed, keys.generation, *(keys.study(uid) for uid in uids)],
-                        args,
-                    )
-                )
-        return sum(self._connection.call(calls))
+        moved = 0
+        left = dict.fromkeys(self._keys, 0)  # by shard how many of the oldest stay where they are
+        while left:
+            ranges = [
+                ("ZRANGEBYSCORE", keys.updated, "-inf", f"({start}", "LIMIT", skipped, _PAGE)
+                for keys, skipped in left.items()
+            ]
+            found = {keys: uids for keys, uids in zip(left, self._connection.send(ranges), strict=True) if uids}
+            replies = self._connection.call(_raise_times(keys, uids, start, revs) for keys, uids in found.items())
+            counts = zip(found.items(), replies, strict=True)
+            left = {keys: left[keys] + len(uids) - count for (keys, uids), count in counts}
+            moved += sum(replies)
+            meanwhile()
+        return moved
+
+    def studies(self) -> int:
+        """Studies that the state knows, removed ones included."""
+        return self._studies.count()
 
     def collecting(self) -> int:
         """The highest generation of any shard: the lowest cut that was never taken, whatever else was lost."""
@@ -180,6 +196,15 @@ class Cuts:
             args += (uid, rev)
             studies.append(stem + uid)
         return ScriptCall("settle", studies, args)
+
+
+def _raise_times(keys: ShardKeys, found: Sequence[bytes], start: int, revs: Revs) -> ScriptCall:
+    uids = [uid.decode("ascii") for uid in found]
+    args: list[Arg] = [start]
+    for uid in uids:
+        args += (uid, revs.next())
+    studies = [keys.study(uid) for uid in uids]
+    return ScriptCall("raise_times", [keys.updated, keys.changed, keys.generation, *studies], args)
 
 
 class Chain:

@@ -8,6 +8,7 @@ StateError
       OffsetConflict      its Kafka offset is another one
       AnchorGone          what was left beside the offset is gone
     Fenced              another writer holds the lease: stop writing
+    StateForgotten      the state knows nothing of a chain that there is: it has to be imported first
 """
 
 from __future__ import annotations
@@ -63,3 +64,7 @@ class RevConflict(StateError):
 
 class Fenced(StateError):
     """Another writer has taken the lease of this repository."""
+
+
+class StateForgotten(StateError):
+    """Shards of the state know of no cut of a chain that there is: they were lost, or this is another server."""

@@ -18,7 +18,8 @@ from stocktake.memory import prepare_memory
 from stocktake.progress import Progress
 from stocktake.settings import Settings
 from stocktake.wiring import open_producer, open_repository
-from writers.produce import LostWrites, NoWatermark
+from writers.moment import NoWatermark
+from writers.produce import LostWrites
 from writers.runs import ProcessDied
 
 _AGAIN: Final = 0.5

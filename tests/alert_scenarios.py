@@ -61,6 +61,19 @@ _SERVICE: Final = (
         alone=True,
     ),
     Scenario(
+        "the service of one deployment of several is uninstalled",
+        vanish(10) | {"up": since(10, None, 1)},
+        fires={"StocktakeMetricsAbsent": (24, 1448)},
+        minutes=1600,
+        step=4,
+    ),
+    Scenario(
+        "Prometheus never had a service",
+        vanish(0) | {"up": always(None)},
+        fires={"StocktakeMetricsAbsent": (10, END)},
+        alone=True,
+    ),
+    Scenario(
         "the service is gone from Prometheus for nine minutes",
         vanish(10, 19) | {"up": since(10, None, 1, 19)},
         near=("StocktakeMetricsAbsent",),
@@ -192,6 +205,16 @@ _CONSUMERS: Final = (
         {"StocktakePartitionSilent": (14, END)},
     ),
     Scenario(
+        "many partitions lose their consumers, one after the other",
+        {
+            f'stocktake_partition_silent_seconds{{{MAIN},topic="pacs.events",partition="{number}",{TARGET}}}': grows(
+                10 + number / 2, 1
+            )
+            for number in range(32)
+        },
+        {"StocktakePartitionSilent": (14, END)},
+    ),
+    Scenario(
         "a partition gets another consumer after three minutes",
         {"stocktake_partition_silent_seconds": grows(10, 1, until=13)},
         near=("StocktakePartitionSilent",),
@@ -235,11 +258,19 @@ _CONSUMERS: Final = (
         near=("StocktakeCatchUpSlow",),
         minutes=60,
     ),
+    Scenario(
+        "a few messages that become fewer for another 15 hours",
+        {"stocktake_lag_messages": grows(0, 900, -1)},
+        near=("StocktakeCatchUpSlow",),
+    ),
 )
 
 
 def _counted(metric: str, alert: str, begin: int, end: int) -> tuple[Scenario, ...]:
-    """A counter whose every increase is told for an hour, and what is none."""
+    """A counter whose every increase is told for an hour, and what is none.
+
+    What Redis lost and is counted again is told again: it may as well be something new.
+    """
     return (
         Scenario(f"{metric} grows by one", {metric: since(10, 8, 7)}, {alert: (begin, end)}, minutes=80),
         Scenario(
@@ -254,6 +285,24 @@ def _counted(metric: str, alert: str, begin: int, end: int) -> tuple[Scenario, .
             {metric: lambda minute: None if minute < 10 else 7 if minute < 20 else 0},
             near=(alert,),
             minutes=60,
+        ),
+        Scenario(
+            f"{metric} falls by three as Redis fails over",
+            {metric: since(10, 7, 10)},
+            near=(alert,),
+            minutes=60,
+        ),
+        Scenario(
+            f"{metric} falls by three as Redis is put back, and they are counted again after ten minutes",
+            {metric: since(10, 7, 10, 20)},
+            {alert: (begin + 10, end + 10)},
+            minutes=100,
+        ),
+        Scenario(
+            f"{metric} begins anew at 0 with an empty Redis, and counts one",
+            {metric: lambda minute: 7 if minute < 10 else 0 if minute < 20 else 1},
+            {alert: (begin + 10, end + 10)},
+            minutes=100,
         ),
     )
 
@@ -275,6 +324,15 @@ _COUNTERS: Final = (
     Scenario(
         "many values are emptied, of far more events",
         {"stocktake_values_changed_total": lambda minute: 8 * minute},
+        near=("StocktakeBadValues",),
+        minutes=60,
+    ),
+    Scenario(
+        "many values were emptied before Redis is put back a little",
+        {
+            "stocktake_events_total": since(10, 99_000, 100_000),
+            "stocktake_values_changed_total": since(10, 49_500, 50_000),
+        },
         near=("StocktakeBadValues",),
         minutes=60,
     ),

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.alert_deployment import END, Scenario, always, grows, since
+from tests.alert_deployment import END, HEALTHY, Course, Scenario, always, grows, since
+
+
+def _in_hand(begin: float, end: float) -> dict[str, Course]:
+    """An inventory is in hand from minute ``begin`` until it is published at ``end``; the next comes a minute later."""
+    cut, head = grows(begin, 1), grows(begin, 12)
+    return {
+        "stocktake_cut_age_seconds": lambda minute: (
+            cut if begin <= minute < end else HEALTHY["stocktake_cut_age_seconds"]
+        )(minute),
+        "stocktake_head_age_seconds": lambda minute: (
+            head if begin <= minute <= end else HEALTHY["stocktake_head_age_seconds"]
+        )(minute),
+    }
+
 
 WRITERS: Final = (
     Scenario("no writer runs", {"stocktake_writer_leads": since(10, 0, 1)}, {"StocktakeNobodyLeads": (15, END)}),
@@ -81,7 +95,28 @@ WRITERS: Final = (
     Scenario(
         "an inventory does not get done",
         {"stocktake_cut_age_seconds": grows(10, 1), "stocktake_head_age_seconds": grows(10, 12)},
-        {"StocktakeNoInventory": (31, END), "StocktakeCutStuck": (75, END)},
+        {"StocktakeNoInventory": (75, END), "StocktakeCutStuck": (75, END)},
+        minutes=90,
+    ),
+    Scenario(
+        "a baseline takes 57 minutes, with an inventory every five",
+        _in_hand(10, 67),
+        near=("StocktakeNoInventory", "StocktakeCutStuck"),
+        minutes=100,
+    ),
+    Scenario(
+        "a baseline takes 80 minutes, with an inventory every five",
+        _in_hand(10, 90),
+        {"StocktakeNoInventory": (75, 90), "StocktakeCutStuck": (75, 89)},
+        minutes=100,
+    ),
+    Scenario(
+        "an inventory fails and is begun anew every ten minutes",
+        {
+            "stocktake_cut_age_seconds": lambda minute: 1 + 60 * (minute % 10),
+            "stocktake_head_age_seconds": grows(10, 12),
+        },
+        {"StocktakeNoInventory": (35, END)},
         minutes=90,
     ),
     Scenario(

@@ -15,6 +15,7 @@ from typing import Final
 
 from state.attributes import Level
 from state.chain import Chain, Cuts, Lease
+from state.errors import StateForgotten
 from writers.files import FolderUnusable, InventoryFolder
 from writers.manifest import Manifest
 from writers.tiers import Step
@@ -28,7 +29,7 @@ class Heads:
     """Brings the heads in Redis and on disk together, for who holds the lease.
 
     ``begins``: beside the head agreed on, shards may know of no cut: none was taken, or a tail was lost with the first,
-    or the head was imported.
+    or the head was imported, or somebody vouches for the state.
     """
 
     def __init__(self, chain: Chain, cuts: Cuts, lease: Lease, folder: InventoryFolder, level: Level) -> None:
@@ -39,29 +40,33 @@ class Heads:
         self._level = level
         self.begins = True
 
-    def agree(self) -> Manifest | None:
+    def agree(self, *, vouched: bool = False) -> Manifest | None:
         """Let both name the one with the higher sequence; that one, None before the first inventory.
 
+        ``vouched``: whoever asks answers for a state that knows nothing of the chain.
+
         Raises:
-            FolderUnusable: head.json is of another repository or level, or the state has lost what it was made from.
+            FolderUnusable: head.json is of another repository or level.
+            StateForgotten: the state has lost what the head was made from.
             Fenced: another writer has the lease.
         """
-        self.begins = True
         found = self._chain.head()
         in_redis = None if found is None else Manifest.from_json(found)
         on_disk = self._folder.head()
         redis_sequence = 0 if in_redis is None else in_redis.sequence
         if on_disk is not None and on_disk.sequence > redis_sequence:
             self._refuse_foreign(on_disk)
-            self._refuse_forgotten(on_disk)
+            self._refuse_forgotten(on_disk, vouched=vouched)
             log.warning(
                 "head.json is at sequence %d, Redis at %d: going on from head.json", on_disk.sequence, redis_sequence
             )
             self._chain.move_head(self._lease.token, redis_sequence, on_disk.to_json())
             return on_disk
-        if in_redis is not None and self._folder.has(in_redis.file):
-            self._refuse_forgotten(in_redis)
-            self._folder.write_head(in_redis)
+        self.begins = True
+        if in_redis is not None:
+            self._refuse_forgotten(in_redis, vouched=vouched)
+            if self._folder.has(in_redis.file):
+                self._folder.write_head(in_redis)
         return in_redis
 
     def _refuse_foreign(self, head: Manifest) -> None:
@@ -71,18 +76,24 @@ class Heads:
                 f"settings say {self._chain.repository} at level {self._level}; set inventory.dir to another folder"
             )
 
-    def _refuse_forgotten(self, head: Manifest) -> None:
-        self.begins = head.cut <= _FIRST_CUTS or self._chain.imported() == head.sop_instance_uid
-        if not self.begins and (forgotten := self._cuts.never_taken()):
+    def _refuse_forgotten(self, head: Manifest, *, vouched: bool) -> None:
+        # A tail that was lost with the first cut leaves the studies, or gets them back; a loss of everything does not.
+        tail = head.cut <= _FIRST_CUTS and self._cuts.studies() >= head.total_records
+        self.begins = vouched or tail or self._chain.imported() == head.sop_instance_uid
+        forgotten = [] if tail else self._cuts.never_taken()
+        if forgotten and vouched:
+            log.warning("%d shards know nothing of the chain; going on, as it was asked for", len(forgotten))
+        elif forgotten and not self.begins:
             raise self.forgotten(len(forgotten))
 
-    def forgotten(self, shards: int) -> FolderUnusable:
+    def forgotten(self, shards: int) -> StateForgotten:
         """So many shards know nothing of the chain: what to say of that."""
-        return FolderUnusable(
+        return StateForgotten(
             f"{self._folder.path} holds inventories of repository {self._chain.repository}, and {shards} of "
             f"{self._cuts.shards} shards of the state in Redis know of none: they were lost, or this is another Redis. "
             "Is redis.url right? Then the state has to be made again from these: `stocktake import "
-            f"{self._folder.path}`, as docs/runbook/redis-lost.md says"
+            f"{self._folder.path}`, as docs/runbook/redis-lost.md says; or, if it is known to be whole, the chain has "
+            "to be begun anew with `stocktake baseline --force`"
         )
 
     def refuse_missing(self, step: Step) -> None:

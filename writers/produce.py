@@ -23,23 +23,24 @@ Nobody ever sees a half file or two heads.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from datetime import tzinfo
 from itertools import chain
-from typing import Final, TypeAlias
+from typing import Final
 
 from state.chain import Chain, Cuts, Lease
 from state.connection import Connection
 from state.errors import Fenced
 from state.repository import Repository
-from state.times import to_datetime, to_iso
-from writers import iod, slices, terms, tiers
+from state.times import to_datetime
+from writers import iod, moment, slices, tiers
 from writers.assembly import Assembler, Parts, in_parts
 from writers.files import FolderUnusable, InventoryFolder, Written
 from writers.going_on import GoingOn
 from writers.heads import Heads
 from writers.manifest import Manifest, Member
+from writers.moment import Applied, Moment
 from writers.plan import Plan, may_hold, new_uid
 from writers.policy import ChainPolicy, InventoryPolicy
 from writers.records import Limits, Records, read_revs
@@ -48,13 +49,7 @@ from writers.runs import Slices
 
 log = logging.getLogger(__name__)
 
-Applied: TypeAlias = "Mapping[str, int]"  # last offsets by partition
 _ATTEMPTS: Final = 3  # to read a slice whose shards lose writes
-_WAIT: Final = 30.0  # seconds for shards to reach what the watermark stands for
-
-
-class NoWatermark(Exception):
-    """No cut can be taken: a partition has no watermark, or a shard has not applied what it stands for."""
 
 
 class LostWrites(Exception):
@@ -100,22 +95,25 @@ class Producer:
 
     # --- step 1 ------------------------------------------------------------------------------------------------
 
-    def recover(self) -> Manifest | None:
+    def recover(self, *, vouched: bool = False) -> Manifest | None:
         """Bring Redis, head.json and a plan left behind together; the head as it then is. Needs the lease.
+
+        ``vouched``: also where the state knows nothing of the chain.
 
         Raises:
             FolderUnusable: the folder cannot be written, or does not fit the state.
+            StateForgotten: the state has lost what the head was made from.
             Fenced: another writer has the lease.
         """
         try:
             self.folder.make()
-            return self._recover()
+            return self._recover(vouched=vouched)
         except OSError as error:
             self._refuse_if_fenced(error)
             raise FolderUnusable(f"{self.folder.path} cannot be written: {error}") from error
 
-    def _recover(self) -> Manifest | None:
-        head = self._heads.agree()
+    def _recover(self, *, vouched: bool) -> Manifest | None:
+        head = self._heads.agree(vouched=vouched)
         plan = self._chain.plan()
         if plan is None:
             self.folder.discard_partials()
@@ -142,20 +140,28 @@ class Producer:
         """Whether any study changed since it was last inventoried."""
         return self._studies.owed() > 0
 
-    def produce(self, kind: str = "next", *, force: bool = False) -> Manifest:
+    def produce(
+        self,
+        kind: str = "next",
+        *,
+        force: bool = False,
+        published: Callable[[Manifest], None] = lambda manifest: None,
+    ) -> Manifest:
         """Write the next inventory: ``next`` as the tiers ask for, or a ``baseline`` or ``rollup`` now.
 
-        ``force`` cuts past the watermark; the inventory then says PARTIAL.
+        ``force`` cuts past the watermark; the inventory then says PARTIAL. A forced baseline vouches for the state.
+        ``published`` is told as soon as it is the head, whatever else is left to do.
 
         Raises:
             NoWatermark: no cut can be taken now.
             FolderUnusable: the folder cannot be written; nothing is lost, the next try begins anew.
+            StateForgotten: the state has lost what the chain was made from; see :mod:`writers.heads`.
             Fenced: another writer has the lease.
             LostWrites: a shard lost writes and did not get them back; the next try begins anew.
             ProcessDied: a process that encodes was killed; the next try begins anew.
         """
         try:
-            return self._produce(kind, force=force)
+            return self._produce(kind, published, force=force)
         except Fenced:
             self._clear_away()
             raise
@@ -163,11 +169,12 @@ class Producer:
             self._refuse_if_fenced(error)
             raise FolderUnusable(f"{self.folder.path} cannot be written: {error}") from error
 
-    def _produce(self, kind: str, *, force: bool) -> Manifest:
-        head = self.recover()  # 1.
+    def _produce(self, kind: str, published: Callable[[Manifest], None], *, force: bool) -> Manifest:
+        head = self.recover(vouched=force and kind == "baseline")  # 1.
         step = self._step(kind, head)
         self._heads.refuse_missing(step)
-        content, status, applied = self._watermark(head, force=force)  # 2.
+        found = self._moment(head, force=force)  # 2.
+        content, status, applied = found.content, found.status, found.applied
         plan = self._plan(head, content)  # 3.
         self._in_hand = plan
         self._chain.write_plan(self._lease.token, asdict(plan), plan.cut)
@@ -180,6 +187,7 @@ class Producer:
         for written, manifest in files:
             self.folder.publish(written, manifest)  # 8.
         self._move_head(head, manifest)  # 9., 10.
+        published(manifest)
         self._settle(plan)  # 11.
         self._forget(plan)  # 12.
         self._in_hand = None
@@ -197,31 +205,10 @@ class Producer:
             return tiers.rollup(members, self._policy.rollup_fanout)
         return tiers.next_step(members, self._policy.rollup_fanout)
 
-    def _watermark(self, head: Manifest | None, *, force: bool) -> tuple[int, str, Applied]:
-        """Content Date/Time (Tn, never before that of the head), Inventory Completion Status, and what is applied.
-
-        That is by partition the last offset which every shard has applied, and which the cut needs; nothing if forced.
-        """
-        before = 0 if head is None else head.watermark
+    def _moment(self, head: Manifest | None, *, force: bool) -> Moment:
         if force:
-            return max(self._connection.now(), before), terms.PARTIAL, {}
-        watermark = self._repository.watermark()
-        if watermark.time is None:
-            raise NoWatermark(f"repository {self._repository.name} has no watermark: {', '.join(watermark.missing)}")
-        behind = self._cuts.wait_for(watermark.offsets, _WAIT, self._going_on.done)
-        if behind:
-            raise NoWatermark(
-                f"repository {self._repository.name}: shards have not applied what the watermark stands for in "
-                f"partition {', '.join(behind)}; is a consumer running?"
-            )
-        if watermark.time < before and head is not None and head.status == terms.COMPLETE:
-            raise NoWatermark(
-                f"repository {self._repository.name}: the watermark {to_iso(watermark.time)} lies before that of the "
-                f"head, {to_iso(before)}: Redis has lost its latest writes, and gets them back from Kafka"
-            )
-        # After a forced cut the watermark may still lie before the head's: events up to that one may be missing.
-        status = terms.COMPLETE if watermark.time >= before else terms.PARTIAL
-        return max(watermark.time, before), status, watermark.offsets
+            return moment.forced(head, self._connection.now())
+        return moment.by_watermark(self._repository, self._cuts, head, self._going_on.done)
 
     def _plan(self, head: Manifest | None, content: int) -> Plan:
         uid = new_uid(self._inventory.uid_root)
@@ -247,19 +234,21 @@ class Producer:
         oldest = self._take(n, None, content, applied)
         start = content if oldest is None else min(oldest, content)
         # What was applied since with an older time belongs to n + 1 and counts as updated at the start.
-        self._cuts.set_start(start)
+        self._cuts.set_start(start, self._going_on.done)
         return start
 
     def _take(self, n: int, start: int | None, content: int, applied: Applied) -> int | None:
         """Take the cut in every shard, also in those that have to get back what they lost; the oldest update time."""
         for _ in range(_ATTEMPTS):
-            taken = self._cuts.take(n, start, content, applied, begins=self._heads.begins)
+            taken = self._cuts.take(
+                n, start, content, applied, begins=self._heads.begins, meanwhile=self._going_on.done
+            )
             if taken.forgotten:
                 raise self._heads.forgotten(len(taken.forgotten))
             if not taken.behind:
                 return taken.oldest
             log.warning("%d shards lost writes while cut %d was taken; waiting for them", len(taken.behind), n)
-            if self._cuts.wait_for(applied, _WAIT, self._going_on.done):
+            if self._cuts.wait_for(applied, moment.WAIT, self._going_on.done):
                 break
         raise LostWrites(f"repository {self._repository.name}: shards lost writes from before cut {n}")
 

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from threading import Event as Flag
 from threading import Thread
 from time import monotonic
 from typing import Final
 
 from state.chain import Lease
-from state.errors import Fenced, StateUnreachable
-from state.requests import InventoryRequests
+from state.errors import Fenced, StateForgotten, StateUnreachable
+from state.requests import Asked, InventoryRequests
 from writers.files import FolderUnusable
+from writers.manifest import Manifest
+from writers.moment import NoWatermark
 from writers.policy import InventoryPolicy
-from writers.produce import LostWrites, NoWatermark, Producer
+from writers.produce import LostWrites, Producer
 from writers.runs import ProcessDied
 
 log = logging.getLogger(__name__)
 
 _SOON: Final = 2.0  # seconds until the next try after one that could not be made
+_REFUSED: Final = 3  # tries with a folder that cannot be used, before another writer may try with its own
+_STANDS_BACK: Final = 15.0  # seconds that it has for that
 
 
 class WriterService:
@@ -49,33 +55,41 @@ class WriterService:
         self._beat = beat
         self._leading = False
         self._said = ""
+        self._trouble = ""
+        self._refused = 0
+        self._stands_back = 0.0
 
     def run(self, stop: Flag) -> None:
         """Produce until ``stop`` is set; then give the lease up."""
         due = monotonic()
         while not stop.is_set():
-            waiting_for = ""
+            away = ""
             try:
                 leads = self._lead()
-                self._beat("")  # also before a production, which may take long
+                self._beat(self._trouble)  # also before a production, which may take long
                 if leads:
                     due = self._produce_if_due(due)
+                elif monotonic() >= self._stands_back:
+                    self._trouble = ""
             except Fenced as error:
                 self._leading = False
-                self._say(str(error))
+                self._put_off(f"{error}")
             except (LostWrites, ProcessDied) as error:
-                self._say(f"{error}; trying again")
+                self._put_off(f"{error}; trying again")
             except NoWatermark as error:
-                self._say(f"{error}; waiting")
+                self._put_off(f"{error}; waiting")
                 due = monotonic() + min(_SOON, self._policy.interval)
             except StateUnreachable as error:
                 self._say(f"{error}; waiting for it")
-                waiting_for = "redis"
-            except FolderUnusable as error:
-                self._say(f"{error}; trying again")
-                waiting_for = "the folder of inventories"
+                away = "redis"
+            except StateForgotten as error:
+                self._put_off(f"{error}; waiting for that", "the import of its state")
                 due = monotonic() + min(_SOON, self._policy.interval)
-            self._beat(waiting_for)
+            except FolderUnusable as error:
+                self._put_off(f"{error}; trying again", "the folder of inventories")
+                due = monotonic() + min(_SOON, self._policy.interval)
+                self._let_another_try()
+            self._beat(away or self._trouble)
             stop.wait(min(_SOON, self._policy.lease / 4, max(0.05, due - monotonic()) if self._leading else _SOON))
         self._wait_for_deliveries()
         if self._leading:
@@ -95,10 +109,27 @@ class WriterService:
             self._leading = False
             self._say(str(error))
 
+    def _put_off(self, text: str, trouble: str = "") -> None:
+        """Say why there is no inventory now, and what has to be mended before there can be one."""
+        self._say(text)
+        self._trouble = trouble
+
+    def _let_another_try(self) -> None:
+        """What cannot be written here may be well where another writer stands by."""
+        self._refused += 1
+        if self._leading and self._refused >= _REFUSED:
+            self._refused = 0
+            self._leading = False
+            self._stands_back = monotonic() + _STANDS_BACK
+            with suppress(StateUnreachable):  # then it expires
+                self._lease.release()
+
     def _lead(self) -> bool:
         if self._leading:
             self._lease.keep()
             return True
+        if monotonic() < self._stands_back:
+            return False
         if not self._lease.take():
             self._say("another writer leads; waiting to take over")
             return False
@@ -115,11 +146,17 @@ class WriterService:
             return due
         begun = monotonic()
         if asked is not None or self._policy.write_empty or self._producer.owes_anything():
-            manifest = self._producer.produce("next" if asked is None else asked.kind)
-            if asked is not None:
-                self._requests.answer(asked, manifest.to_json())
+            if asked is None:
+                self._producer.produce()
+            else:
+                self._producer.produce(asked.kind, published=partial(self._answer, asked))
         self._said = ""
+        self._trouble = ""
+        self._refused = 0
         return begun + self._policy.interval
+
+    def _answer(self, asked: Asked, manifest: Manifest) -> None:
+        self._requests.answer(asked, manifest.to_json())
 
     def _say(self, text: str) -> None:
         """Log a state of affairs once, not at every try."""

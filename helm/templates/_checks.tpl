@@ -5,6 +5,7 @@
 {{- include "stocktake.checkVolume" . -}}
 {{- include "stocktake.checkService" . -}}
 {{- include "stocktake.checkMonitoring" . -}}
+{{- include "stocktake.checkNetwork" . -}}
 {{- include "stocktake.checkGracePeriod" . -}}
 {{- end -}}
 
@@ -85,7 +86,7 @@
 {{- define "stocktake.checkVolume" -}}
 {{- if not (include "stocktake.volumeShared" .) -}}
 {{- $modes := join ", " .Values.inventories.accessModes -}}
-{{- $ways := "Give inventories.accessModes [ReadWriteMany] and a storage class that can do that (or inventories.existingClaim)" -}}
+{{- $ways := "Give inventories.accessModes [ReadWriteMany] and a storage class, or a claim in inventories.existingClaim, that can do that" -}}
 {{- if gt (int64 .Values.writer.replicas) 1 -}}
 {{- fail (printf "writer.replicas is %d, but inventories.accessModes is [%s]: pods on several nodes could not mount the volume. %s, or set writer.replicas 1." (int64 .Values.writer.replicas) $modes $ways) -}}
 {{- end -}}
@@ -139,12 +140,40 @@
 {{- end -}}
 {{- end -}}
 
+{{/* What has a port of its own in its URL is out of reach if the policy has only the usual ones. */}}
+{{- define "stocktake.checkNetwork" -}}
+{{- $policy := .Values.networkPolicy -}}
+{{- if $policy.enabled -}}
+{{- $usual := dict "http" "80" "https" "443" "dicom" "104" "dicoms" "104" -}}
+{{- range $group := list "archives" "sinks" -}}
+{{- range $name, $one := get $.Values.settings $group | default dict -}}
+{{- $scheme := splitList ":" $one.url | first | lower -}}
+{{- if hasKey $usual $scheme -}}
+{{- $host := regexReplaceAll "^[^:]+://([^/?#]*@)?([^/?#]*).*$" $one.url "${2}" -}}
+{{- $port := regexFind ":[0-9]+$" $host | trimPrefix ":" | default (get $usual $scheme) | int64 -}}
+{{- $ports := list -}}
+{{- range (get $policy $group).ports -}}
+{{- $ports = append $ports (int64 .) -}}
+{{- end -}}
+{{- if not (has $port $ports) -}}
+{{- fail (printf "settings.%s.%s.url is at port %d, but networkPolicy.%s.ports is [%s]: it could not be reached. Add %d; and if that is the port of a Service whose pods have another, that one too, since networks differ in which of them they look at." $group $name $port $group (join ", " $ports) $port) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* A pod that is killed before the program has ended in order loses nothing, but what was in hand is done again. */}}
 {{- define "stocktake.checkGracePeriod" -}}
 {{- $grace := int64 .Values.terminationGracePeriodSeconds -}}
 {{- $times := dict "settings.consumer.shutdown_timeout" (dig "consumer" "shutdown_timeout" "20s" .Values.settings) -}}
 {{- range $name, $archive := .Values.settings.archives -}}
 {{- $_ := set $times (printf "settings.archives.%s.timeout" $name) ($archive.timeout | default "30s") -}}
+{{- end -}}
+{{- if .Values.service.enabled -}}
+{{- /* What is on its way to the caller is waited for, for 5 seconds. */ -}}
+{{- $_ := set $times "what a pod of the service takes to end" (include "stocktake.linger" . | int | add 5 | printf "%ds") -}}
 {{- end -}}
 {{- range $name, $time := $times -}}
 {{- $milliseconds := include "stocktake.milliseconds" $time | int64 -}}

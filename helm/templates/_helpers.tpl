@@ -41,9 +41,9 @@ app.kubernetes.io/component: {{ .component }}
 {{- .Values.inventories.existingClaim | default (printf "%s-inventories" (include "stocktake.fullname" .)) -}}
 {{- end -}}
 
-{{/* Whether pods on several nodes can mount the volume, as far as the chart can know: "true" or nothing. */}}
+{{/* Whether pods on several nodes can mount the volume, by what the values say of it: "true" or nothing. */}}
 {{- define "stocktake.volumeShared" -}}
-{{- if or .Values.inventories.existingClaim (has "ReadWriteMany" .Values.inventories.accessModes) -}}
+{{- if has "ReadWriteMany" .Values.inventories.accessModes -}}
 true
 {{- end -}}
 {{- end -}}

@@ -72,6 +72,7 @@ One container: `.name` and its `.args`. What it may also have:
   inventories  "write" or "read": how it mounts the inventory volume
   env, mounts  more variables and mounts, as YAML
   ports        ports, as YAML
+  linger       seconds that it goes on after its pod was told to end, before it is told itself
   resources    requests and limits
 */}}
 {{- define "stocktake.container" -}}
@@ -119,14 +120,24 @@ One container: `.name` and its `.args`. What it may also have:
   ports:
     {{- . | nindent 4 }}
   {{- end }}
+  {{- if .linger }}
+  lifecycle:
+    preStop:
+      # The image's sleep: Kubernetes has one of its own since 1.30 only.
+      exec:
+        command: ["sleep", {{ .linger | quote }}]
+  {{- end }}
   {{- if and .role $root.Values.settings.health.file }}
-  # Asks more often, until the first answer that all is well; connecting to the servers may take a minute.
+  # A question takes a fraction of a second, and many seconds where the container's share of the processor is used up or
+  # the node is busy. That is no reason to start a container again, so these two wait long for the answer. It may take
+  # longer than the period: the next question comes when this one is answered or given up.
+  # The first one asks more often, until the first answer that all is well; connecting to the servers may take a minute.
   startupProbe:
-    {{- include "stocktake.probe" (merge (dict "period" 5 "failures" 60) .) | nindent 4 }}
+    {{- include "stocktake.probe" (merge (dict "period" 5 "failures" 60 "timeout" 30) .) | nindent 4 }}
   livenessProbe:
-    {{- include "stocktake.probe" (merge (dict "failures" 3) .) | nindent 4 }}
+    {{- include "stocktake.probe" (merge (dict "failures" 3 "timeout" 30) .) | nindent 4 }}
   readinessProbe:
-    {{- include "stocktake.probe" (merge (dict "failures" 1 "ready" true) .) | nindent 4 }}
+    {{- include "stocktake.probe" (merge (dict "failures" 1 "timeout" 10 "ready" true) .) | nindent 4 }}
   {{- end }}
   {{- with .resources }}
   resources:
@@ -173,7 +184,7 @@ One container: `.name` and its `.args`. What it may also have:
 exec:
   command: {{ toJson $command }}
 periodSeconds: {{ int64 .period }}
-timeoutSeconds: 10
+timeoutSeconds: {{ .timeout }}
 failureThreshold: {{ .failures }}
 {{- end -}}
 
@@ -181,7 +192,7 @@ failureThreshold: {{ .failures }}
 {{- define "stocktake.volumes" -}}
 {{- $root := .root -}}
 - name: tmp
-  emptyDir: {}
+  emptyDir: {{ empty $root.Values.tmpSizeLimit | ternary dict (dict "sizeLimit" (toString $root.Values.tmpSizeLimit)) | toJson }}
 {{- range $number, $files := $root.Values.secretFiles }}
 - name: secret-files-{{ $number }}
   secret:

@@ -1,3 +1,11 @@
+{{/*
+Seconds that a pod of the service answers on after it was told to end. The program stops to listen at once then, and it
+takes a moment until every node and Ingress has heard that the pod is none of the Service's any more.
+*/}}
+{{- define "stocktake.linger" -}}
+5
+{{- end -}}
+
 {{/* What the HTTP service alone is told. What settings.http says stands in the ConfigMap, and is not said again. */}}
 {{- define "stocktake.httpVariables" -}}
 {{- $given := .Values.settings.http | default dict -}}

@@ -21,7 +21,8 @@ from stocktake.exits import CommandError, Exit
 from stocktake.roles import Roles, consume, use_embedded
 from stocktake.settings import Settings
 from stocktake.wiring import open_producer, open_repository
-from writers.produce import LostWrites, NoWatermark
+from writers.moment import NoWatermark
+from writers.produce import LostWrites
 
 HELP: Final = "the whole story on this machine, with embedded servers and a simulated archive"
 EXAMPLE: Final = "stocktake demo\nstocktake demo --studies 1000 --seed 7"

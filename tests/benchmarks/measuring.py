@@ -71,11 +71,15 @@ class Stopwatch:
         return {role: sum(map(cpu_seconds, pids)) for role, pids in self._pids.items()}
 
 
-def cpu_seconds(pid: int) -> float:
-    """Processor time that a process has used, in user and kernel mode, to a hundredth."""
-    # The name of the program, in parentheses, may hold blanks; 12th and 13th behind it are utime and stime (proc(5)).
+def cpu_seconds(pid: int, *, with_ended: bool = False) -> float:
+    """Processor time that a process has used, in user and kernel mode, to a hundredth.
+
+    ``with_ended``: and that of its children that have ended.
+    """
+    # The name of the program, in parentheses, may hold blanks; the 12th to 15th behind it are utime, stime, and cutime
+    # and cstime of the children (proc(5)).
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+    return sum(int(field) for field in fields[11 : 15 if with_ended else 13]) / _TICKS
 
 
 def peak_memory(pid: int) -> int:

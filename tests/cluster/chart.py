@@ -139,8 +139,9 @@ def _stateful_set(item: Json) -> Workload:
     how = spec.get("updateStrategy", {})
     assert how.get("type", "RollingUpdate") == "RollingUpdate", "only rolling updates are known here"
     assert not spec.get("volumeClaimTemplates"), "claims of a StatefulSet's own are not known here"
+    replicas = spec.get("replicas", 1)
     parallel = spec.get("podManagementPolicy") == "Parallel"
-    return _workload(item, spec.get("replicas", 1), Strategy(ordered=True, surge=spec["replicas"] if parallel else 0))
+    return _workload(item, replicas, Strategy(ordered=True, surge=replicas if parallel else 0))
 
 
 def _workload(item: Json, replicas: int, strategy: Strategy) -> Workload:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -32,6 +32,8 @@ class Running:
     probes: dict[Kind, Probe]
     once: bool
     standings: Standings
+    pre_stop: Sequence[str] = ()
+    before_end: Command | None = None  # the preStop command, once it is begun
     asked: dict[Kind, tuple[Command, float]] = field(default_factory=dict)
     told_to_end: bool = False
     judged: bool = False  # how it ended
@@ -110,7 +112,7 @@ class Pod:
         """Forget what the probes said, and have those of a container that has started asked now."""
         now = time.monotonic()
         for one in self.containers:
-            _forget_probes(one)
+            _forget_commands(one)
             later: dict[Kind, Probe] = {kind: probe for kind, probe in one.probes.items() if kind != "startup"}
             one.standings = Standings(later, now)
 
@@ -125,17 +127,17 @@ class Pod:
     # --- what is done to it -------------------------------------------------------------------------------------
 
     def end(self) -> None:
-        """SIGTERM, and SIGKILL to what has not ended when the grace period is over, which is a fault."""
+        """SIGTERM after what is to be done before, and SIGKILL to what runs on after the grace period: a fault."""
         if self.told_at is None:
             self.told_at = time.monotonic()
             for one in self.containers:
-                _forget_probes(one)
+                _forget_commands(one)
             self.tick()
 
     def kill(self) -> None:
         """End all of it at once."""
         for one in self.containers:
-            _forget_probes(one)
+            _forget_commands(one)
             one.container.kill()
         self.gone_at = self.gone_at or time.monotonic()
 
@@ -153,21 +155,38 @@ class Pod:
             self.ready_at = now
         finished = all(one.container.exit_code is not None for one in self.containers)
         if finished and (self.ending or all(one.once for one in self.containers)):
+            for one in self.containers:
+                _forget_commands(one)
             self.gone_at = now
 
     def _see_off(self, one: Running, now: float) -> None:
         assert self.told_at is not None
         if one.container.exit_code is None:
-            if not one.told_to_end:
+            if not one.told_to_end and self._prepared(one, now):
                 one.told_to_end = one.container.signal(signal.SIGTERM)
             if now > self.told_at + self._grace:
-                self._fault(one, f"did not end within {self._grace} s of SIGTERM and was killed")
+                self._fault(one, f"did not end within {self._grace} s of being told to and was killed")
                 one.container.kill()
         elif one.told_to_end and not one.judged and now <= self.told_at + self._grace:
             one.judged = True
             orderly = {0} if self.ready_at is not None else {0, ENDED}  # it may not have begun yet
             if one.container.exit_code not in orderly:
                 self._fault(one, f"ended with {one.container.exit_code} after SIGTERM")
+
+    def _prepared(self, one: Running, now: float) -> bool:
+        """Whether its preStop command is done, which is begun first. One that fails is a fault."""
+        if not one.pre_stop:
+            return True
+        if one.before_end is None:
+            one.before_end = one.container.run(one.pre_stop, self._grace)
+            return False
+        if (well := one.before_end.done(now)) is None:
+            return False
+        if not well:
+            self._fault(one, f"its preStop command failed: {one.before_end.said()!r}")
+        one.before_end.close()
+        one.before_end, one.pre_stop = None, ()
+        return True
 
     def _tend(self, one: Running, now: float) -> None:
         code = one.container.exit_code
@@ -203,7 +222,7 @@ class Pod:
             self._start_later(one, now)
 
     def _start_later(self, one: Running, now: float) -> None:
-        _forget_probes(one)
+        _forget_commands(one)
         first, most = _BACKOFF
         one.again = now + min(first * 2**one.restarts, most)
         one.restarts += 1
@@ -230,7 +249,10 @@ class Pod:
         log_file = self._folder / f"{spec['name']}.log"
         probes = {kind: Probe.of(spec[key]) for kind, key in _PROBES.items() if key in spec}
         container = Container(spec["name"], argv, variables, sandbox, log_file)
-        return Running(container, probes, once, Standings(probes, time.monotonic()))
+        pre_stop = spec.get("lifecycle", {}).get("preStop", {})
+        assert pre_stop.keys() <= {"exec"}, f"only preStop commands are known here, not {pre_stop}"
+        command = tuple(pre_stop.get("exec", {}).get("command", ()))
+        return Running(container, probes, once, Standings(probes, time.monotonic()), command)
 
     def _volume(self, volume: Json, place: Place) -> Path:
         """The folder of this machine that a volume is."""
@@ -276,8 +298,12 @@ def _last(one: Running) -> str:
     return " | ".join(lines[-3:]) or "(none)"
 
 
-def _forget_probes(one: Running) -> None:
+def _forget_commands(one: Running) -> None:
     for command, _ in one.asked.values():
         command.kill()
         command.close()
     one.asked.clear()
+    if one.before_end is not None:
+        one.before_end.kill()
+        one.before_end.close()
+        one.before_end = None

@@ -15,13 +15,14 @@ from tests.feed import members
 SERVICE_PORT: Final = 8080
 
 _EACH: Final = 0.25  # seconds between two requests to the service
+_HEARD: Final = 2.0  # seconds after which nobody is sent to a pod that ends any more
 _GIVEN_UP: Final = "giving up partition"
 _READS: Final = "reading topic"
 
 
 @dataclass
 class Callers:
-    """Ask the HTTP service as what stands before it does: any pod that is ready and does not end."""
+    """Ask the HTTP service as what stands before it does: any pod that is ready, until it has heard that it ends."""
 
     site: Site
     answers: Counter[str] = field(default_factory=Counter)
@@ -32,11 +33,14 @@ class Callers:
     def look(self) -> None:
         if self.stopped or time.monotonic() < self._next:
             return
-        self._next = time.monotonic() + _EACH
-        pods = [pod for pod in self.site.cluster.pods("service") if pod.ready and not pod.ending]
-        if not pods:
+        now = time.monotonic()
+        self._next = now + _EACH
+        pods = [pod for pod in self.site.cluster.pods("service") if pod.ready]
+        if all(pod.ending for pod in pods):
             self.nobody += 1
         for pod in pods:
+            if pod.told_at is not None and now > pod.told_at + _HEARD:
+                continue
             url = f"http://127.0.0.1:{pod.ports[SERVICE_PORT]}/api/v1/repositories/{self.site.deployment.name}"
             try:
                 answer = httpx.get(url, headers={"authorization": f"Bearer {self.site.token}"}, timeout=10.0)

@@ -106,10 +106,23 @@ def test_the_texts_of_an_alert_name_only_labels_that_it_has() -> None:
             assert set(re.findall(r"\$labels\.(\w+)", text)) <= labels_of(rule["expr"]), name
 
 
+def test_no_alert_is_told_once_for_each_partition() -> None:
+    for name, rule in ALERTS.items():
+        assert not labels_of(rule["expr"]) & {"topic", "partition"}, name
+
+
+def test_what_is_counted_is_there_at_0_before_anything_was_counted() -> None:
+    # So that the first rise is one: what appears with a value was counted while nobody looked.
+    counters = {metric.name for metric in METRICS if metric.counters}
+    read = {name for expr in expressions() for name in re.findall(r"\bstocktake_\w+", expr)} & counters
+    told = to_prometheus(Scrape("1.2", [NOTHING], []))
+    assert len(read) > 5
+    for name in read:
+        assert set(re.findall(rf"^{name}{{.*}} (\S+)$", told, re.M)) <= {"0", "0.0"} != set(), name
+
+
 def labels_of(expr: str) -> set[str]:
     """The labels of what an expression finds: those of its first part, or of what was recorded."""
-    if expr.startswith("absent("):
-        return set()
     found = re.search(r"\bby \(([^)]*)\)", expr)
     return {one.strip() for one in found[1].split(",")} if found else {*TARGET_LABELS, "repository"}
 

@@ -10,6 +10,7 @@ from typing import Any
 import pydicom
 import pytest
 
+from state.chain import Cuts
 from state.errors import Fenced
 from state.times import MICROSECONDS, to_iso
 from tests.chains import STEPS, Chain, Died, ct, die_after
@@ -145,6 +146,22 @@ def test_a_forced_cut_says_partial_and_the_next_says_complete_only_when_the_wate
     chain.second = (chain.deployment.clock.now - BEGIN) // MICROSECONDS
     chain.store(4)
     assert read(chain.deployment.path(chain.produce())).InventoryCompletionStatus == "COMPLETE"
+
+
+def test_however_many_studies_are_older_than_the_start_all_count_as_updated_then(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some at a time, and with a sign of life each time: it may be all of a large archive."""
+    monkeypatch.setattr("state.chain._PAGE", 2)
+    chain.store(*range(1, 41))
+    opened, calls = chain.deployment.opened, list[int]()
+    start = BEGIN + 1_000 * MICROSECONDS
+    indexes = [keys.updated for keys in chain.deployment.shard_keys]
+    chain.deployment.redis.zadd(indexes[0], {"9.9": BEGIN})  # of no study: the script leaves it as it is
+    assert Cuts(opened.connection, opened.studies).set_start(start, lambda: calls.append(1)) == 40
+    assert len(calls) > 1
+    older = [chain.deployment.redis.zrangebyscore(one, "-inf", f"({start}") for one in indexes]
+    assert older == [[b"9.9"], *([] for _ in indexes[1:])]
 
 
 def test_events_older_than_the_start_count_as_updated_at_it(tmp_path: Path, redis_url: str, repository: str) -> None:

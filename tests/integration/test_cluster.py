@@ -10,7 +10,7 @@ from pathlib import Path
 
 from stocktake.first_process import ENDED
 from tests.cluster.container import PATH, Container
-from tests.cluster.rolling import finish, install, run_jobs
+from tests.cluster.rolling import finish, install
 from tests.cluster.sandbox import Sandbox, User, need_sandboxes
 from tests.cluster.site import Pace, open_site
 from tests.harness import wait_for
@@ -23,13 +23,12 @@ def test_nothing_is_lost_when_every_role_is_restarted_under_load(
     """Ready by their probes, on a root that cannot be written, and gone within the grace period, all of them."""
     kafka_broker.start()
     with open_site(tmp_path, kafka_broker, redis_url, Pace(20.0, 2, hurry=1), repository, 1) as site:
-        one, on = {"replicas": 1}, {"enabled": True}
-        callers = install(site, consumer=one, writer=one, baselineJob=on, verification=on)
+        one = {"replicas": 1}
+        callers = install(site, consumer=one, writer=one)
         with site.load.stage("restart of everything"):
             for component in site.cluster.components():
                 site.cluster.restart(component)
             site.cluster.until(site.cluster.settled, "the rollouts of all")
-        run_jobs(site)
         assert finish(site, callers) == []
     assert site.load.archive.sent > 20
     assert callers.answers["200"] > 5

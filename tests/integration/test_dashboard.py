@@ -91,10 +91,69 @@ def test_rows_are_full_and_follow_each_other_without_gaps() -> None:
 def test_it_can_be_imported_with_any_data_source() -> None:
     assert DASHBOARD["schemaVersion"] >= 39  # Grafana 10
     assert "id" not in DASHBOARD  # which Grafana gives
-    assert VARIABLES.keys() == {"datasource", "job", "repository", "runbook"}
+    assert VARIABLES.keys() == {"datasource", "namespace", "job", "repository", "runbook"}
     for panel in PANELS:
         for one in (panel, *panel["targets"]):
             assert one["datasource"] == {"type": "prometheus", "uid": "${datasource}"}, panel["title"]
+
+
+def test_each_variable_offers_what_those_before_it_leave_and_everything_where_there_is_no_such_label() -> None:
+    offered = {
+        "namespace": "label_values(stocktake_build_info, namespace)",
+        "job": 'label_values(stocktake_build_info{namespace=~"$namespace"}, job)',
+        "repository": 'label_values(stocktake_state_up{namespace=~"$namespace", job=~"$job"}, repository)',
+    }
+    assert [name for name in VARIABLES if name in offered] == list(offered)
+    for name, query in offered.items():
+        variable = VARIABLES[name]
+        assert (variable["definition"], variable["query"]) == (query, {"query": query, "refId": name})
+        assert (variable["includeAll"], variable["allValue"]) == (True, ".*")  # no label at all matches that as well
+        assert variable["current"]["value"] == ["$__all"]
+
+
+@pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])
+def test_releases_are_never_mixed(panel: dict[str, Any]) -> None:
+    # Two releases in one Prometheus may both have a repository `main`.
+    for target in panel["targets"]:
+        expr = target["expr"]
+        selectors = re.findall(r"\bstocktake[_:][\w:]+(\{[^}]*\})?", expr)
+        assert selectors
+        for selector in selectors:
+            assert selector.startswith('{namespace=~"$namespace", job=~"$job"'), expr
+        grouped = [found.split(", ") for found in re.findall(r"\bby \(([^)]*)\)", expr)]
+        told_apart = {"namespace", "job"}.union(*grouped)
+        assert all({"namespace", "job"} <= set(labels) for labels in grouped), expr
+        assert told_apart <= set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"])), target["legendFormat"]
+
+
+def test_releases_are_told_apart_with_and_without_namespaces(tmp_path: Path) -> None:
+    [panel] = [one for one in PANELS if one["title"] == "Head behind what is applied"]
+    labels = [
+        'job="stocktake", repository="main"',  # a plain Prometheus
+        'job="stocktake", namespace="a", repository="main"',
+        'job="stocktake", namespace="b", repository="main"',
+    ]
+    test = {
+        "interval": "1m",
+        "input_series": [
+            {"series": f"stocktake_{metric}_age_seconds{{{one}}}", "values": f"{value + number}x1"}
+            for number, one in enumerate(labels)
+            for metric, value in (("head", 100), ("watermark", 0))
+        ],
+        "promql_expr_test": [
+            {
+                "expr": filled(panel["targets"][0]["expr"]),
+                "eval_time": "1m",
+                "exp_samples": [{"labels": f"{{{one}}}", "value": 100} for one in labels],
+            }
+        ],
+    }
+    path = tmp_path / "test.yaml"
+    path.write_text(json.dumps({"tests": [test]}), encoding="utf-8")
+    done = subprocess.run(
+        [promtool_binary(), "test", "rules", path], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])

@@ -88,6 +88,9 @@ def test_every_role_logs_json_and_no_line_holds_what_a_patient_is_called(
             wait_for(partial(well, "--ready", "--role", role), f"{role} is ready")
         wait_for(well, "all are alive")
         wait_for(lambda: deployment.opened.repository.counters().get("dead_letters", 0) == len(BAD), "dead letters")
+        wait_for(
+            lambda: {1, 2} <= {line["worker"] for line in programs["consume"].lines()}, "both workers have partitions"
+        )
         programs["write"].logs("published")
         programs["enrich"].logs("is left as it is")
         programs["bridge"].logs("waits and tries again")

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from state.errors import StateForgotten
 from stocktake.cli import parser
 from tests.chains import Chain
 from tests.recorded_metrics import alerts_that_fire
@@ -25,7 +26,7 @@ from tests.recovery.restored import RestoredRedis
 from tests.recovery.site import Site
 from tests.servers.kafka_broker import KafkaBroker
 from writers.files import FolderUnusable
-from writers.produce import NoWatermark
+from writers.moment import NoWatermark
 
 EVENTS = 40  # before each step
 long = pytest.mark.skipif(
@@ -116,9 +117,39 @@ def test_a_writer_does_not_go_on_beside_a_chain_that_the_state_knows_nothing_of(
 ) -> None:
     forget(chain, shards)
     files = chain.files()
-    with pytest.raises(FolderUnusable, match=rf"{shards} of 8 shards .*`stocktake import"):
+    with pytest.raises(StateForgotten, match=rf"{shards} of 8 shards .*`stocktake import"):
         chain.deployment.produce(kind)
     assert chain.files() == files
+
+
+def test_a_state_that_is_lost_after_the_first_inventory_is_noticed_by_what_it_lacks(
+    tmp_path: Path, redis_url: str, repository: str
+) -> None:
+    """No shard need know of a cut then, so it is held against the studies that the head lists."""
+    chain = Chain(tmp_path, redis_url, repository)
+    try:
+        chain.store(*range(1, 9))
+        assert chain.produce().total_records == 8
+        forget(chain, 8)
+        chain.store(3)
+        with pytest.raises(StateForgotten, match="8 of 8 shards"):
+            chain.deployment.produce()
+        chain.store(*range(1, 9))
+        assert chain.deployment.produce().sequence == 2
+    finally:
+        chain.deployment.close()
+
+
+def test_a_forced_baseline_vouches_for_a_state_that_was_made_again_otherwise(chain: Chain) -> None:
+    head = chain.deployment.produce()
+    forget(chain, 8)
+    chain.store(3)
+    with pytest.raises(StateForgotten, match="`stocktake baseline --force`"):
+        chain.deployment.produce("baseline")
+    anew = chain.deployment.produce("baseline", force=True)
+    assert (anew.sequence, anew.incorporated, anew.status) == (head.sequence + 1, (), "PARTIAL")
+    chain.store(4)
+    assert chain.deployment.produce().sequence == anew.sequence + 1
 
 
 def test_a_writer_whose_state_is_lost_while_it_takes_a_cut_makes_nothing_of_it(chain: Chain) -> None:
@@ -134,11 +165,11 @@ def test_a_writer_whose_state_is_lost_while_it_takes_a_cut_makes_nothing_of_it(c
             return read(*args)
 
         producer._read_slice = lose_all  # type: ignore[assignment,method-assign]
-        with pytest.raises(FolderUnusable, match="8 of 8 shards"):
+        with pytest.raises(StateForgotten, match="8 of 8 shards"):
             producer.produce()
     assert reads == [1]
     assert {file for file in chain.files() if not file.startswith(".partial/")} == files
-    with pytest.raises(FolderUnusable, match="8 of 8 shards"):
+    with pytest.raises(StateForgotten, match="8 of 8 shards"):
         chain.deployment.produce()
 
 

@@ -21,6 +21,7 @@ from state.connection import Command, Connection, Meanwhile, ScriptCall
 from state.debts import Tries
 from state.errors import StateMismatch, StateUnreachable
 from state.keys import ShardKeys
+from state.requests import InventoryRequests
 from state.studies import Studies
 from state.times import MICROSECONDS, to_iso
 from stocktake.settings import load
@@ -421,6 +422,7 @@ def test_every_script_works_and_resolving_the_head_equals_the_events(
             journal.check_present(find_root(tmp_path / "copy" / repository))
         assert kinds == {"baseline", "delta", "rollup"}
         assert Studies(made.opened.connection, repository, SHARDS).lower_offsets("by-hand:0", -1) == SHARDS
+        assert InventoryRequests(made.opened.connection, repository).ask("baseline") == 1
     compare(World(cluster.url, tmp_path, Level.INSTANCE, REDIS__MODE="cluster", REDIS__TIMEOUT=PATIENT), seed)
     look(open_world(tmp_path, cluster.url, "looks", REDIS__MODE="cluster", REDIS__TIMEOUT=PATIENT))
     scripts = {path.stem for path in (Path(__file__).parents[2] / "state" / "lua").glob("*.lua")}

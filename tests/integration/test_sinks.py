@@ -172,7 +172,7 @@ def test_every_member_arrives_as_it_was_written_though_receivers_are_down_and_th
         assert f"sinks.{name}: " in told.decode()
     wait_for(site.lease.take, "the lease of the one that was killed has expired")
     site.lease.release()
-    inventories += site.grow(6)
+    inventories += site.grow(4)
     for one in (*receivers.values(), s3):
         run(one)
     second = program(site, "write")

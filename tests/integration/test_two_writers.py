@@ -1,4 +1,7 @@
-"""Two writers as the chart runs them: one is paused beyond its lease and woken again, and the chain stays one line."""
+"""Two writers as the chart runs them: one is paused beyond its lease and woken again, and the chain stays one line.
+
+``python -m tests.cluster --part writers`` pauses them more often, and at other moments.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,9 @@ def test_a_leader_that_is_paused_beyond_its_lease_and_woken_forks_nothing(
 ) -> None:
     with open_pair(tmp_path, redis_url, repository, 800, 1) as pair:
         pair.begin()
-        pauses = [pair.pause(phase) for phase in ("idle", "publishing")]
+        pause = pair.pause("publishing")
         assert pair.end() == []
-    assert all(one.inventories >= 2 for one in pauses)
+    assert pause.inventories >= 2
 
 
 def test_a_chain_that_forked_would_be_found(tmp_path: Path, redis_url: str, repository: str) -> None:

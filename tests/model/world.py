@@ -20,12 +20,12 @@ import consumers.intake
 import state.record
 import state.studies
 import writers.files
-import writers.produce
+import writers.moment
 import writers.study_items
 from consumers.clock import Clock
 from state.attributes import Level, item_attributes
 from state.chain import Chain, Cuts, Lease
-from state.errors import Fenced, StateUnreachable
+from state.errors import Fenced, StateForgotten, StateUnreachable
 from state.times import MICROSECONDS
 from stocktake import wiring
 from stocktake.wiring import OpenConsumer, OpenRepository
@@ -40,9 +40,9 @@ from tests.oracle.scattered import Scattered
 from tests.oracle.shown import shown
 from tests.oracle.study import State
 from writers.encoder import ItemEncoder
-from writers.files import FolderUnusable
 from writers.manifest import Manifest
-from writers.produce import LostWrites, NoWatermark, Producer
+from writers.moment import NoWatermark
+from writers.produce import LostWrites, Producer
 from writers.study_items import StudyItems
 from writers.terms import COMPLETE
 
@@ -103,7 +103,7 @@ def model_conditions() -> Iterator[None]:
             patch.setattr(module, "CHUNK_TARGET", 3)
         patch.setattr(consumers.intake, "_KEYS", 2)
         patch.setattr(consumers.apply, "_BACKFILL", 1)
-        patch.setattr(writers.produce, "_WAIT", 0.0)
+        patch.setattr(writers.moment, "WAIT", 0.0)
         patch.setattr(writers.files, "_sync", lambda opened: opened.flush())
         patch.setattr(writers.files, "_sync_folder", lambda path: None)
         patch.setattr(writers.study_items, "ItemEncoder", lambda attributes: encoders[id(attributes)])
@@ -458,7 +458,7 @@ class World:
             kept = not before.ready or self._fell_behind(producer.folder.head())
             assert interruption is not None or kept, "nothing kept the writer from producing"
             return None
-        except (LostWrites, Fenced, FolderUnusable) as error:  # the last: shards fell back to before the second cut
+        except (LostWrites, Fenced, StateForgotten) as error:
             self._tally[f"writers gave up: {type(error).__name__}"] += 1
             assert interruption is not None, "nobody disturbed the writer"
             return None
@@ -470,11 +470,13 @@ class World:
         return manifest
 
     def _import_if_all_was_lost(self, head: Manifest | None) -> None:
-        """A shard that fell back to before the second cut wants the head imported. Here the topic holds all that ever
-        was: it will be as if that had been done, so that is only said.
+        """A shard that fell back to before the first cut wants the head imported, unless all studies are there.
+
+        Here the topic holds all that ever was: it will be as if that had been done, so that is only said.
         """
         chain, opened = Chain(self.deployment.opened.connection, self.deployment.name), self.deployment.opened
-        if head is not None and head.cut > 1 and Cuts(opened.connection, opened.studies).never_taken():
+        cuts = Cuts(opened.connection, opened.studies)
+        if head is not None and (head.cut > 1 or cuts.studies() < head.total_records) and cuts.never_taken():
             in_redis = chain.head()
             newest = head if in_redis is None else max(head, Manifest.from_json(in_redis), key=lambda one: one.sequence)
             chain.set_imported(newest.sop_instance_uid)

@@ -14,7 +14,8 @@ from tests.soak.truth import Truth
 from tests.soak.watch import Watch
 from writers.files import InventoryFolder
 from writers.manifest import Manifest
-from writers.produce import LostWrites, NoWatermark
+from writers.moment import NoWatermark
+from writers.produce import LostWrites
 
 _SHOWN: Final = 20  # faults of one kind that are named
 

@@ -74,7 +74,7 @@ class Samples:
             found = self.deployment.redis.info("memory")
             assert isinstance(found, dict)
             held["state"] = int(found["used_memory"])
-            cpu = {role: sum(map(cpu_seconds, family(pid))) for role, pid in self.pids.items()}
+            cpu = {role: _spent(pid) for role, pid in self.pids.items()}
             self.samples.append(Sample(time.monotonic() - begun, held, cpu))
 
     def _latency(self, begun: float) -> None:
@@ -131,6 +131,11 @@ def _reached(offsets: Offsets, ends: Mapping[int, int]) -> bool:
 def _held(pid: int) -> int:
     """Bytes that a process and its children hold in memory."""
     return sum(_resident(one) for one in family(pid))
+
+
+def _spent(pid: int) -> float:
+    """Processor seconds of a process, of its children and of those that have ended."""
+    return sum(cpu_seconds(one, with_ended=True) for one in family(pid))
 
 
 def _resident(pid: int) -> int:

@@ -55,6 +55,13 @@ def test_json_is_passed_on_with_its_text_in_utf_8(ask: Ask) -> None:
     assert ask()[0]["00100010"]["Value"] == [{"Alphabetic": "Müller^Jörg"}]
 
 
+def test_every_piece_of_a_long_answer_is_a_sign_of_the_archive(ask: Ask, served: FakeArchive) -> None:
+    served.answers[PATH] = (200, b"[" + b" " * 2**20 + b"]", "application/dicom+json")
+    signs: list[int] = []
+    assert ask(client={"answered": lambda: signs.append(1)}) == []
+    assert len(signs) > 3
+
+
 def test_404_is_none_and_204_an_empty_list(ask: Ask, served: FakeArchive) -> None:
     assert ask("studies/9.9/metadata") is None
     served.answers[PATH] = (204, b"", "text/plain")

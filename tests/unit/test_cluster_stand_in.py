@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.chart import Objects, Strategy, Workload
+from tests.cluster.chart import COMPONENT, Objects, Strategy, Workload
 from tests.cluster.container import Given, environment, expanded
 from tests.cluster.probes import Kind, Probe, Standings
 from tests.cluster.rollout import Steps, next_steps, settled
@@ -200,3 +200,9 @@ def test_percentages_of_a_rollout_are_rounded_as_kubernetes_does() -> None:
     spec = {"replicas": 3, "template": {"metadata": {"labels": {"app.kubernetes.io/component": "web"}}, "spec": {}}}
     item = {"kind": "Deployment", "metadata": {"name": "web"}, "spec": spec}
     assert Objects((item,)).workloads()["web"].strategy == Strategy(surge=1, unavailable=0)
+
+
+def test_a_stateful_set_that_something_else_scales_has_one_pod_at_first() -> None:
+    spec = {"podManagementPolicy": "Parallel", "template": {"metadata": {"labels": {COMPONENT: "web"}}, "spec": {}}}
+    web = Objects(({"kind": "StatefulSet", "metadata": {"name": "web"}, "spec": spec},)).workloads()["web"]
+    assert (web.replicas, web.strategy) == (1, Strategy(ordered=True, surge=1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import urlsafe_b64decode
 from typing import Final
 
 import pytest
@@ -97,6 +98,13 @@ def test_volumes_and_secrets_are_declared_and_folders_for_volumes_are_in_the_ima
     built = (ROOT / "Containerfile").read_text(encoding="utf-8")
     for _, place, *_ in (mount for one in OURS for mount in (m.split(":") for m in one.given.get("volumes", []))):
         assert place in built
+
+
+def test_the_brokers_cluster_id_is_as_kafka_wants_it() -> None:
+    """Base64 for URLs, without padding, of 16 bytes, and not beginning with what a command line takes for an option."""
+    given = SERVICES["kafka"].environ["CLUSTER_ID"]
+    assert re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]{21}", given)
+    assert len(urlsafe_b64decode(given + "==")) == 16
 
 
 def test_the_grace_period_exceeds_the_shutdown_deadline() -> None:

@@ -202,7 +202,7 @@ _DRAWN_BY_HAND: Final = {
 
 @pytest.mark.parametrize("patterns", [PLAIN, PLAIN_TEXT])
 @pytest.mark.parametrize("vr", sorted(PLAIN))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(data=st.data())
 def test_a_plain_text_is_right_as_it_stands(vr: str, patterns: dict[str, str], data: st.DataObject) -> None:
     pattern = re.compile(patterns[vr])

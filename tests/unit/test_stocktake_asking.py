@@ -8,6 +8,7 @@ from typing import cast
 
 import pytest
 
+from state.chain import Chain
 from state.errors import StateUnreachable
 from state.repository import Repository, Watermark
 from state.requests import Answer, InventoryRequests, Kind
@@ -37,15 +38,15 @@ class World:
             happen()
 
     def wait_for(self, kind: Kind = "baseline", timeout: float | None = None) -> Answer:
-        requests, repository = cast("InventoryRequests", self), cast("Repository", self)
-        return Asking(requests, repository, 35.0, timeout, lambda: self.now, self.sleep).wait_for(kind)
+        requests, chain, repository = cast("InventoryRequests", self), cast("Chain", self), cast("Repository", self)
+        return Asking(requests, chain, repository, 35.0, timeout, lambda: self.now, self.sleep).wait_for(kind)
 
     def later(self, moment: float, **changes: object) -> None:
         self.at.append((moment, lambda: vars(self).update(changes)))
 
     # --- what is asked of the state
 
-    def somebody_leads(self) -> bool:
+    def is_led(self) -> bool:
         if self.away:
             raise StateUnreachable("Redis cannot be reached")
         return self.leads
@@ -55,7 +56,7 @@ class World:
         return len(self.asked)
 
     def look(self, kind: Kind) -> tuple[int, Answer | None]:
-        return len(self.asked), self.answer
+        return self.asked.count(kind), self.answer
 
     def watermark(self) -> Watermark:
         return Watermark(None if self.missing else 1, {}, self.missing)
@@ -109,6 +110,14 @@ def test_a_request_that_the_server_has_lost_is_made_again() -> None:
     world.later(9.0, answer=DONE)
     assert world.wait_for() == DONE
     assert world.asked == ["baseline"]
+
+
+def test_a_request_that_the_server_has_lost_is_made_again_also_if_its_number_went_to_another() -> None:
+    world = World()
+    world.later(5.0, asked=["next"])
+    world.later(9.0, answer=Answer(2, 8, "2.25.8"))
+    assert world.wait_for().sequence == 8
+    assert world.asked == ["next", "baseline"]
 
 
 def test_an_answer_to_an_earlier_request_is_none() -> None:

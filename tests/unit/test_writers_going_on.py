@@ -12,13 +12,14 @@ import pytest
 from consumers.clock import Clock
 from consumers.health import Health, check
 from state.chain import Lease
-from state.errors import Fenced, StateUnreachable
-from state.requests import InventoryRequests
+from state.errors import Fenced, StateForgotten, StateUnreachable
+from state.requests import Asked, InventoryRequests
 from state.times import MICROSECONDS
 from stocktake.settings import load
 from writers.files import FolderUnusable
 from writers.going_on import GoingOn
-from writers.produce import NoWatermark, Producer
+from writers.moment import NoWatermark
+from writers.produce import Producer
 from writers.service import WriterService
 
 NOW = 1_800_000_000 * MICROSECONDS
@@ -52,18 +53,22 @@ class TheLease:
     def __init__(self, takes: list[bool | Exception] | None = None) -> None:
         self._takes = takes or [True]
         self.kept = 0
+        self.released = 0
+        self.turn: Callable[[], None] = lambda: None  # each turn of the loop begins here
 
     def take(self) -> bool:
+        self.turn()
         taken = self._takes.pop(0) if len(self._takes) > 1 else self._takes[0]
         if isinstance(taken, Exception):
             raise taken
         return taken
 
     def keep(self) -> None:
+        self.turn()
         self.kept += 1
 
     def release(self) -> None:
-        """It is given up."""
+        self.released += 1
 
 
 def going_on(time: Time, lease: TheLease | None = None, seconds: float = 30.0) -> GoingOn:
@@ -124,7 +129,7 @@ class TheProducer:
     def owes_anything(self) -> bool:
         return True
 
-    def produce(self, kind: str) -> Any:
+    def produce(self, kind: str = "next") -> Any:
         return self._produce()
 
 
@@ -140,11 +145,12 @@ def run(time: Time, lease: TheLease, produce: Callable[[], Any], turns: int = 1)
 
     def beat(waiting_for: str) -> None:
         said.append(waiting_for)
-        time.pass_(1)
+        time.pass_(0.01)  # what is refused is refused at once
         time.health.beat(waiting_for)
         if len(said) >= turns:
             stop.set()
 
+    lease.turn = lambda: time.pass_(2)
     producer, requests = cast("Producer", TheProducer(produce)), cast("InventoryRequests", NoRequests())
     WriterService(producer, cast("Lease", lease), inventory, requests, beat=beat).run(stop)
     return said
@@ -173,8 +179,8 @@ def test_a_writer_that_stands_by_is_ready(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "waiting_for"),
     [
-        (StateUnreachable("away"), "redis"),
         (FolderUnusable("full"), "the folder of inventories"),
+        (StateForgotten("8 shards know of none"), "the import of its state"),
         (NoWatermark("no consumer"), ""),
         (Fenced("another leads"), ""),
     ],
@@ -183,7 +189,7 @@ def test_a_writer_that_cannot_produce_now_is_alive_and_not_ready_if_it_waits_for
     tmp_path: Path, error: Exception, waiting_for: str
 ) -> None:
     time = Time(tmp_path)
-    assert run(time, TheLease(), raising(error), turns=2)[-1] == waiting_for
+    assert run(time, TheLease(), raising(error), turns=5)[-1] == waiting_for
     assert time.problems == ([f"not ready: waiting for {waiting_for}"] if waiting_for else [])
 
 
@@ -191,3 +197,47 @@ def test_a_writer_that_does_not_reach_its_state_is_alive_and_not_ready(tmp_path:
     time = Time(tmp_path)
     assert run(time, TheLease([StateUnreachable("away")]), lambda: None) == ["redis"]
     assert time.problems == ["not ready: waiting for redis"]
+
+
+def test_a_leader_whose_folder_cannot_be_used_lets_another_try_and_is_not_ready(tmp_path: Path) -> None:
+    time, lease = Time(tmp_path), TheLease()
+    tries: list[int] = []
+
+    def produce() -> None:
+        tries.append(1)
+        raise FolderUnusable("not mounted")
+
+    said = run(time, lease, produce, turns=40)
+    assert (len(tries), lease.released) == (3, 1)
+    assert said[-1] == "the folder of inventories"
+    assert time.problems == ["not ready: waiting for the folder of inventories"]
+
+
+def test_what_was_asked_for_is_answered_as_soon_as_it_is_the_head(tmp_path: Path) -> None:
+    """What is left to do after that may fail, and must not have it made again."""
+    del tmp_path
+    answered: list[str] = []
+
+    class Requests:
+        def waiting(self) -> Asked | None:
+            return None if answered else Asked(5, "baseline")
+
+        def answer(self, asked: Asked, manifest: dict[str, str]) -> None:
+            answered.append(f"{asked.number} {asked.kind} {manifest['uid']}")
+
+    class Published:
+        def to_json(self) -> dict[str, str]:
+            return {"uid": "1.2.3"}
+
+    class FailsLate(TheProducer):
+        def produce(self, kind: str = "next", published: Callable[[Any], None] = lambda manifest: None) -> Any:
+            if kind == "baseline":
+                published(Published())
+                raise StateUnreachable("away")
+            stop.set()
+
+    stop = Flag()
+    inventory = load(None, {"STOCKTAKE_INVENTORY__INTERVAL": "1ms", "STOCKTAKE_INVENTORY__LEASE": "1ms"}).inventory
+    producer = cast("Producer", FailsLate(lambda: None))
+    WriterService(producer, cast("Lease", TheLease()), inventory, cast("InventoryRequests", Requests())).run(stop)
+    assert answered == ["5 baseline 1.2.3"]

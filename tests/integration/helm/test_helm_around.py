@@ -250,8 +250,8 @@ def test_the_writers_are_asked_for_a_baseline_of_each_repository(rendered: Calla
     (job,) = chart.of_kind("Job")
     assert job["metadata"]["name"] == "archive-stocktake-baseline-1"
     assert "annotations" not in job["metadata"]
-    assert (job["spec"]["backoffLimit"], job["spec"]["ttlSecondsAfterFinished"]) == (6, 86400)
-    assert job["spec"]["template"]["spec"]["restartPolicy"] == "OnFailure"
+    assert (job["spec"]["backoffLimit"], job["spec"]["ttlSecondsAfterFinished"]) == (2, 86400)
+    assert job["spec"]["template"]["spec"]["restartPolicy"] == "Never"  # what failed stays, and its log
     for container, repository in zip(chart.containers_of("baseline"), ("pacs", "vna"), strict=True):
         args = parser().parse_args(container["args"])
         assert (args.command, args.ask, args.repository, args.timeout) == ("baseline", True, repository, duration("2h"))
@@ -272,7 +272,7 @@ def test_each_chain_is_verified_where_the_writer_keeps_it(rendered: Callable[[st
     assert (cron["spec"]["schedule"], cron["spec"]["timeZone"]) == ("0 4 * * 0", "Europe/Berlin")
     assert cron["spec"]["concurrencyPolicy"] == "Forbid"
     job = cron["spec"]["jobTemplate"]["spec"]
-    assert (job["backoffLimit"], job["ttlSecondsAfterFinished"]) == (1, 3600)
+    assert (job["backoffLimit"], job["ttlSecondsAfterFinished"]) == (3, 3600)
     assert job["template"]["spec"]["restartPolicy"] == "Never"
     for container, repository in zip(chart.containers_of("verification"), ("pacs", "vna"), strict=True):
         args = parser().parse_args(container["args"])
@@ -280,13 +280,12 @@ def test_each_chain_is_verified_where_the_writer_keeps_it(rendered: Callable[[st
         assert args.path == chart.settings(container).inventory.dir / repository
 
 
-def test_faults_of_a_chain_are_not_looked_for_again_but_evictions_are_tried_again(
+def test_a_verification_that_failed_is_tried_again_for_whatever_reason_and_evictions_do_not_count(
     rendered: Callable[[str], Rendered],
 ) -> None:
     (cron,) = rendered("verification-values.yaml").of_kind("CronJob")
-    evicted, faults = cron["spec"]["jobTemplate"]["spec"]["podFailurePolicy"]["rules"]
+    (evicted,) = cron["spec"]["jobTemplate"]["spec"]["podFailurePolicy"]["rules"]
     assert (evicted["action"], evicted["onPodConditions"][0]["type"]) == ("Ignore", "DisruptionTarget")
-    assert (faults["action"], faults["onExitCodes"]) == ("FailJob", {"operator": "In", "values": [1]})
 
 
 def test_helm_test_asks_the_doctor_about_each_repository(chart: Rendered, request: pytest.FixtureRequest) -> None:

@@ -57,5 +57,16 @@ def test_the_notes_tell_how_the_service_is_reached_and_warn_if_it_speaks_plainly
     assert "plain HTTP" not in tls
 
 
+def test_the_notes_tell_which_alerts_will_fire_for_nothing(copy: Path) -> None:
+    plain = _notes(copy, "monitoring-plain-values.yaml")
+    assert "StocktakeNotVerified will fire" in plain
+    assert "StocktakeMetricsAbsent" not in plain
+    assert "StocktakeNotVerified" not in _notes(copy, "monitoring-plain-values.yaml", "verification-values.yaml")
+    assert "StocktakeNotVerified" not in _notes(copy, "default-values.yaml")
+    rules = _notes(copy, "alerts-alone-values.yaml")
+    assert "WARNING: monitoring.prometheusRule.enabled is true, but service.enabled is not" in rules
+    assert "StocktakeNotVerified" not in rules  # switched off
+
+
 def test_the_notes_name_the_consumers_as_what_they_are(copy: Path) -> None:
     assert "statefulset/archive-stocktake-consumer" in _notes(copy, "static-membership-values.yaml")

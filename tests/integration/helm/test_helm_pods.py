@@ -21,9 +21,16 @@ def test_no_container_has_more_rights_than_it_needs(chart: Rendered) -> None:
         assert effective["capabilities"] == {"drop": ["ALL"]}
         assert effective["seccompProfile"] == {"type": "RuntimeDefault"}
         assert "privileged" not in effective
-        assert {"name": "tmp", "emptyDir": {}} in workload.pod["volumes"]
+        (tmp,) = (volume for volume in workload.pod["volumes"] if volume["name"] == "tmp")
+        assert tmp["emptyDir"].keys() <= {"sizeLimit"}
         assert {"name": "tmp", "mountPath": "/tmp"} in container["volumeMounts"]  # noqa: S108
         assert {"name": "PYTHONSAFEPATH", "value": "1"} in container["env"]
+
+
+def test_tmp_has_the_limit_that_is_given_and_else_none(rendered: Callable[[str], Rendered]) -> None:
+    for name, volume in (("default-values.yaml", {}), ("resources-values.yaml", {"sizeLimit": "4Gi"})):
+        for workload in rendered(name).workloads:
+            assert {"name": "tmp", "emptyDir": volume} in workload.pod["volumes"]
 
 
 def test_no_pod_shares_anything_with_its_node(chart: Rendered) -> None:

@@ -20,6 +20,7 @@ VALUES: Final = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8
 SECRETS: Final = [setting.name for setting in SETTINGS if setting.secret]
 SERVICE: Final = ("service.enabled=true", "service.tokensSecret.name=a", "service.tokensSecret.key=b")
 ONE_NODE: Final = ("inventories.accessModes={ReadWriteOnce}", "writer.replicas=1")
+POLICY: Final = ("networkPolicy.enabled=true",)
 KEDA: Final = ("autoscaling.kind=keda", "settings.kafka.bootstrap_servers=kafka:9092")
 
 
@@ -185,6 +186,10 @@ def test_the_schema_has_no_complaint_about_the_values_that_the_chart_comes_with(
             [*ONE_NODE, "verification.enabled=true"],
             "verification.enabled is true, but inventories.accessModes is [ReadWriteOnce]",
         ),
+        (
+            ["inventories.existingClaim=archive", "inventories.accessModes={ReadWriteOnce}"],
+            "inventories.accessModes is [ReadWriteOnce]: pods on several nodes could not mount the volume",
+        ),
         (["service.enabled=true"], "service.enabled is true, but there are no tokens"),
         (
             [*SERVICE, "settings.http.tokens_file=/tls/tokens"],
@@ -229,6 +234,27 @@ def test_the_schema_has_no_complaint_about_the_values_that_the_chart_comes_with(
             ["settings.archives.main.url=http://a", "terminationGracePeriodSeconds=30"],
             "terminationGracePeriodSeconds is 30, but settings.archives.main.timeout is 30s",
         ),
+        (
+            [*SERVICE, "settings.consumer.shutdown_timeout=5s", "terminationGracePeriodSeconds=10"],
+            "terminationGracePeriodSeconds is 10, but what a pod of the service takes to end is 10s",
+        ),
+        (
+            [*POLICY, "settings.archives.main.url=http://orthanc:8042/a:1"],
+            "settings.archives.main.url is at port 8042, but networkPolicy.archives.ports is [443]: it could not be "
+            "reached. Add 8042",
+        ),
+        (
+            [*POLICY, "settings.archives.main.url=http://pacs/dicom-web"],
+            "settings.archives.main.url is at port 80, but networkPolicy.archives.ports is [443]",
+        ),
+        (
+            [*POLICY, "settings.sinks.vna.url=dicom://ARCHIVE@vna.example.org:11112"],
+            "settings.sinks.vna.url is at port 11112, but networkPolicy.sinks.ports is [443]",
+        ),
+        (
+            [*POLICY, "settings.sinks.vna.url=DICOMS://A@[fd00::7]", "networkPolicy.sinks.ports={443,11112}"],
+            "settings.sinks.vna.url is at port 104, but networkPolicy.sinks.ports is [443, 11112]",
+        ),
     ],
 )
 def test_what_could_not_run_is_refused_with_the_reason(given: list[str], told: str) -> None:
@@ -246,6 +272,26 @@ def test_a_time_below_the_grace_period_is_taken_in_whatever_unit(time: str) -> N
 
 def test_as_many_readers_as_partitions_are_taken() -> None:
     render("--set", "consumer.replicas=2,consumer.workers=4,consumer.partitions=8")
+
+
+def test_network_policies_with_the_ports_of_the_urls_are_taken() -> None:
+    urls = {
+        "archives.main.url": "http://orthanc:8042",
+        "sinks.a.url": "dicom://ARCHIVE@vna.example.org",
+        "sinks.b.url": "https://user@[fd00::7]/dicom-web:80?a=b:1",
+        "sinks.c.url": "s3://bucket/inventories",
+        "sinks.d.url": "kafka:inventories",
+    }
+    given = [f"settings.{name}={url}" for name, url in urls.items()]
+    ports = ["networkPolicy.archives.ports={8042}", "networkPolicy.sinks.ports={104,443}"]
+    render(*(argument for one in (*POLICY, *given, *ports) for argument in ("--set", one)))
+
+
+def test_a_claim_that_exists_is_held_to_be_one_for_several_nodes_unless_the_values_say_otherwise() -> None:
+    existing = "inventories.existingClaim=archive"
+    assert render("--set", existing).workload("writer").item["spec"]["replicas"] == 2
+    one = render(*(argument for given in (existing, *ONE_NODE) for argument in ("--set", given)))
+    assert one.containers_of("doctor")[0]["args"][-2:] == ["--without", "folder"]
 
 
 def test_the_schema_allows_nothing_unknown_in_any_group() -> None:

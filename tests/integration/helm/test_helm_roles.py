@@ -82,6 +82,7 @@ def test_probes_ask_the_program_for_the_health_of_their_own_role_and_repository(
             assert probe["periodSeconds"] == (5 if kind == "startupProbe" else 30)
             assert probe["periodSeconds"] * probe["failureThreshold"] >= 30
             assert probe["periodSeconds"] * probe["failureThreshold"] > probe["timeoutSeconds"]
+            assert probe["timeoutSeconds"] == (10 if kind == "readinessProbe" else 30)
         assert workload.item["kind"] in ("Deployment", "StatefulSet")
 
 
@@ -93,6 +94,16 @@ def test_how_often_probes_ask_can_be_said_for_each_role() -> None:
     )
     periods = {one.component: one.containers[0]["livenessProbe"]["periodSeconds"] for one in chart.workloads[:5]}
     assert periods == {"consumer": 11, "writer": 12, "service": 13, "enricher": 14, "bridge-orthanc": 15}
+
+
+def test_the_service_alone_answers_on_after_its_pod_was_told_to_end(chart: Rendered) -> None:
+    for workload, container in chart.containers():
+        if workload.component == "service":
+            program, seconds = container["lifecycle"]["preStop"]["exec"]["command"]
+            assert (program, container["lifecycle"].keys()) == ("sleep", {"preStop"})
+            assert int(seconds) + 5 < workload.pod["terminationGracePeriodSeconds"]  # 5 for what is on its way
+        else:
+            assert "lifecycle" not in container
 
 
 def test_without_a_health_file_there_are_no_probes(rendered: Callable[[str], Rendered]) -> None:
