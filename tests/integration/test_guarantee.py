@@ -151,9 +151,9 @@ def replay(stream: Stream) -> None:
     stream.produce_present()
 
 
-def test_of_500_studies_every_inventory_keeps_the_guarantee(deploy: Callable[..., Deployment]) -> None:
+def test_of_300_studies_every_inventory_keeps_the_guarantee(deploy: Callable[..., Deployment]) -> None:
     deployment = deploy(CHAIN__ROLLUP_FANOUT="3")
-    stream = Stream(deployment, list(simulate(500, 11, max_instances=80, mix=EVERYTHING)))
+    stream = Stream(deployment, list(simulate(300, 11, max_instances=80, mix=EVERYTHING)))
     manifests = follow(stream)
     assert {manifest.kind for manifest in manifests} == {"baseline", "delta", "rollup"}
     for _ in range(2):

@@ -226,5 +226,5 @@ def test_writers_killed_at_random_moments_leave_a_chain_that_the_next_one_makes_
     tmp_path: Path, redis_url: str, repository: str
 ) -> None:
     """A short run of ``python -m tests.kills``."""
-    found = kill_writers(tmp_path, redis_url, repository, kills=5, seed=20261127)
-    assert found.kills == 5
+    found = kill_writers(tmp_path, redis_url, repository, kills=3, seed=20261127)
+    assert found.kills == 3
