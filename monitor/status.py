@@ -91,6 +91,7 @@ def status(
     deliveries: Deliveries,
     sinks: Sequence[str],
     debts: Debts,
+    memory: Memory | None,
     pace: Pace | None = None,
 ) -> Status:
     """Put the status together. ``now`` is UTC microseconds; ``ends`` is None if the broker did not tell: no lag then.
@@ -127,7 +128,7 @@ def status(
         cut_since=None if begun is None else to_iso(begun),
         cut_age=None if begun is None else max(0.0, seconds_since(begun, now)),
         verified=_verified(repository.verified(), head, now),
-        memory=repository.memory(),
+        memory=memory,
         pace=pace,
     )
 

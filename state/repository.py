@@ -12,7 +12,6 @@ from state.attributes import Level
 from state.connection import Arg, Command, Connection, ScriptCall
 from state.errors import StateMismatch
 from state.keys import RepositoryKeys
-from state.memory import Memory
 from state.schema import SCHEMA, check
 from state.times import MICROSECONDS
 
@@ -203,10 +202,6 @@ class Repository:
         """Why consumers are stopped, or None."""
         [found] = self._connection.send([("HGET", self._keys.dead_letters, "stopped")])
         return None if found is None else _text(found)
-
-    def memory(self) -> Memory:
-        """How full the server that holds the state is; of a cluster the fullest one."""
-        return self._connection.memory()
 
     def resume(self) -> bool:
         """Let consumers go on; whether they were stopped."""

@@ -58,19 +58,22 @@ class InventoryRequests:
         return int(self._connection.call([ScriptCall("ask", [self._keys.requests], [kind])])[0])
 
     def look(self, kind: Kind = "next") -> tuple[int, Answer | None]:
-        """The number of the latest request of any kind (0: none yet), and the latest answer to one of this kind."""
-        [found] = self._connection.send([self._read("asked", _answered(kind), f"manifest:{kind}")])
-        asked, answered, manifest = found
-        latest = int(asked or 0)
+        """The number of the latest request of this kind (0: none), and the latest answer to one of this kind.
+
+        A number that is lower than one that :meth:`ask` gave: the server has lost that request. Of ``next``, which
+        every inventory answers, the latest request of any kind counts.
+        """
+        [found] = self._connection.send([self._read("asked", _asked(kind), _answered(kind), f"manifest:{kind}")])
+        asked, of_kind, answered, manifest = found
         answer = _answer(answered, manifest)
         # The server may have forgotten a request that the writer had seen: its answer is none to those to come.
-        return latest, answer if answer is not None and answer.number <= latest else None
+        return int(of_kind or 0), answer if answer is not None and answer.number <= int(asked or 0) else None
 
     def waiting(self) -> Asked | None:
         """What the writer that leads should produce now; None: all requests have their answer."""
         names = ["asked", "answered"]
         for kind in _OF_A_KIND:
-            names += (f"asked:{kind}", _answered(kind))
+            names += (_asked(kind), _answered(kind))
         [[asked, answered, *kinds]] = self._connection.send([self._read(*names)])
         latest = int(asked or 0)
         for kind, wanted, found in zip(_OF_A_KIND, kinds[::2], kinds[1::2], strict=True):
@@ -94,13 +97,12 @@ class InventoryRequests:
             command = (*command, _answered(asked.kind), answer, f"manifest:{asked.kind}", text)
         self._connection.send([command])
 
-    def somebody_leads(self) -> bool:
-        """Whether a writer holds the lease now."""
-        [found] = self._connection.send([("EXISTS", self._keys.lease)])
-        return bool(found)
-
     def _read(self, *fields: str) -> Command:
         return ("HMGET", self._keys.requests, *fields)
+
+
+def _asked(kind: Kind) -> str:
+    return "asked" if kind == "next" else f"asked:{kind}"
 
 
 def _answered(kind: Kind) -> str:

@@ -33,15 +33,17 @@ def ask_for(settings: Settings, repository: str | None, kind: Kind, timeout: flo
     """
     opened = open_repository(settings, repository)
     try:
+        chain = Chain(opened.connection, opened.policy.name)
         asking = Asking(
             InventoryRequests(opened.connection, opened.policy.name),
+            chain,
             opened.repository,
             settings.inventory.lease + _HANDOVER,
             timeout,
         )
         answer = asking.wait_for(kind)
         # One that asks for no kinds may have answered: its inventory is the head, or a newer one is.
-        return answer.manifest or Chain(opened.connection, opened.policy.name).head() or {}
+        return answer.manifest or chain.head() or {}
     finally:
         opened.close()
 
@@ -52,6 +54,7 @@ class Asking:
     def __init__(
         self,
         requests: InventoryRequests,
+        chain: Chain,
         repository: Repository,
         alone: float,
         timeout: float | None,
@@ -59,6 +62,7 @@ class Asking:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._requests = requests
+        self._chain = chain
         self._repository = repository
         self._alone = alone
         self._timeout = timeout
@@ -76,7 +80,7 @@ class Asking:
         number = 0
         while True:
             try:
-                leads = self._requests.somebody_leads()
+                leads = self._chain.is_led()
                 if leads:
                     led = self._monotonic()
                     number = number or self._ask(kind)

@@ -34,6 +34,7 @@ def standing(settings: Settings, opened: OpenRepository, ends: BrokerPartitions 
         Deliveries(opened.connection, name),
         [sink.name for sink in settings.sinks_of(name)],
         opened.debts,
+        opened.connection.memory(),
         Pace(settings.inventory.interval, settings.inventory.write_empty, settings.consumer.max_out_of_order),
     )
 

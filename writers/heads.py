@@ -25,6 +25,17 @@ log = logging.getLogger(__name__)
 _FIRST_CUTS: Final = 1  # a Redis that lost its tail may have lost all that there was up to this cut
 
 
+def may_know_of_no_cut(head: Manifest, chain: Chain, cuts: Cuts) -> bool:
+    """Whether it is well if shards know of no cut beside this head.
+
+    It is if the head was imported; and after a first cut whose tail was lost, which leaves the studies or gets them
+    back. A loss of everything does not.
+    """
+    if head.cut <= _FIRST_CUTS and cuts.studies() >= head.total_records:
+        return True
+    return chain.imported() == head.sop_instance_uid
+
+
 class Heads:
     """Brings the heads in Redis and on disk together, for who holds the lease.
 
@@ -77,14 +88,13 @@ class Heads:
             )
 
     def _refuse_forgotten(self, head: Manifest, *, vouched: bool) -> None:
-        # A tail that was lost with the first cut leaves the studies, or gets them back; a loss of everything does not.
-        tail = head.cut <= _FIRST_CUTS and self._cuts.studies() >= head.total_records
-        self.begins = vouched or tail or self._chain.imported() == head.sop_instance_uid
-        forgotten = [] if tail else self._cuts.never_taken()
-        if forgotten and vouched:
-            log.warning("%d shards know nothing of the chain; going on, as it was asked for", len(forgotten))
-        elif forgotten and not self.begins:
+        self.begins = may_know_of_no_cut(head, self._chain, self._cuts)
+        if self.begins or not (forgotten := self._cuts.never_taken()):
+            return
+        if not vouched:
             raise self.forgotten(len(forgotten))
+        log.warning("%d shards know nothing of the chain; going on, as it was asked for", len(forgotten))
+        self.begins = True
 
     def forgotten(self, shards: int) -> StateForgotten:
         """So many shards know nothing of the chain: what to say of that."""

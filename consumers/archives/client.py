@@ -37,8 +37,8 @@ _ENDS: Final = {b"[": b"]", b"{": b"}"}
 class ArchiveClient:
     """Asks one archive; for several threads. ``monotonic`` and ``sleep`` in seconds, ``now`` in UTC seconds.
 
-    ``answered`` is called after each answer, be it an error. Proxies are those of the environment (``HTTPS_PROXY``,
-    ``NO_PROXY``).
+    ``answered`` is called when an answer begins, be it an error, and at each piece of it that comes. Proxies are those
+    of the environment (``HTTPS_PROXY``, ``NO_PROXY``).
 
     Raises:
         ArchiveRefused: when made: the address is none, or the files for TLS cannot be used.
@@ -129,6 +129,7 @@ class ArchiveClient:
     def _body(self, reply: httpx.Response, resource: str) -> bytes:
         pieces = bytearray()
         for piece in reply.iter_bytes():
+            self._answered()
             pieces += piece
             if len(pieces) > self._largest:
                 raise ArchiveRefused(

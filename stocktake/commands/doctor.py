@@ -29,14 +29,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.epilog = f"{details}\n\n{parser.epilog}"
     parser.add_argument("--json", action="store_true", help="one JSON object for programs (default: a line a check)")
-    parser.add_argument(
-        "--only", metavar="AREA,...", type=_names, default=(), help="look at these areas alone (default: all)"
-    )
+    parser.add_argument("--only", metavar="AREA,...", type=_names, help="look at these areas alone (default: all)")
     parser.add_argument(
         "--without",
         metavar="AREA,...",
         type=_names,
-        default=(),
         help="pass over these areas, such as folder where the volume is not mounted (default: none)",
     )
 
@@ -48,7 +45,7 @@ def _names(text: str) -> tuple[str, ...]:
 def run(args: argparse.Namespace, settings: Settings) -> Exit:
     """Tell each check on stdout. Exit code 1: something is wrong."""
     try:
-        areas = chosen(args.only, args.without)
+        areas = chosen(args.only or (), args.without or ())
     except ValueError as error:
         raise CommandError(Exit.USAGE, str(error)) from None
     examined = Examined(settings, tuple(settings.names(args.repository)), args.config, os.environ)

@@ -7,14 +7,16 @@ import logging
 import sys
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
+from math import ceil
 from typing import Any, Final
 
 import orjson
 
 from state.chain import Lease
 from state.connection import Connection
-from state.migrations import Due, Migrator
+from state.errors import StateError
+from state.migrations import Due, Migration, Migrator
 from state.repository import Repository
 from state.schema import SCHEMA
 from state.times import MICROSECONDS
@@ -106,20 +108,38 @@ class Migrating:
         self._take_lease()
         try:
             for migration in due.path:
-                begun = self._migrator.begin(migration)
-                before = self._asked()
-                self._sleep(_SETTLE)
-                self._lease.keep()
-                if self._asked() != before:
-                    if begun:
-                        self._migrator.take_back(migration)
-                    raise self._at_work("a consumer")
+                self._begin(migration)
                 log.info("repository %s: from schema %s to %s", self._name, migration.source, migration.target)
                 with Progress("studies", due.studies) as progress:
                     self._migrator.run(migration, due.shards, lambda done: self._tell(progress, done))
         finally:
             self._lease.release()
         log.info("repository %s: the state has schema %s", self._name, SCHEMA)
+
+    def _begin(self, migration: Migration) -> None:
+        """Mark the state, and see that nobody goes on to work on it; if this ends otherwise the mark is taken back.
+
+        A mark that was found is left as it is: that migration may be half done.
+        """
+        begun = self._migrator.begin(migration)
+        try:
+            self._watch_consumers()
+        except BaseException:
+            if begun:
+                with suppress(StateError):
+                    self._lease.keep()  # without it, another migration may have gone on from the mark
+                    self._migrator.take_back(migration)
+            raise
+
+    def _watch_consumers(self) -> None:
+        """Wait until each must have looked, and hold the lease meanwhile, however short; none may have gone on."""
+        before = self._asked()
+        step = min(_SETTLE, self._lease_seconds / 4)
+        for _ in range(ceil(_SETTLE / step)):
+            self._sleep(step)
+            self._lease.keep()
+        if self._asked() != before:
+            raise self._at_work("a consumer")
 
     def _refuse_consumers(self) -> None:
         newest = max(self._asked(), default=0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from kafka import KafkaAdminClient, TopicPartition
@@ -18,7 +18,11 @@ from kafka.errors import AuthorizationError, KafkaError, TopicAuthorizationFaile
 from consumers.dead_letters import SUFFIX
 from consumers.kafka_client import client_options, describe_failure
 from consumers.membership import group_id
-from consumers.policy import KafkaPolicy, RepositoryPolicy
+from consumers.policy import KafkaPolicy
+from state.connection import Connection
+from state.errors import StateError
+from state.repository import partition_field
+from state.studies import Studies
 from stocktake.doctor.finding import Examined, Finding, Limits, Reporter
 
 _REPORT: Final = Reporter("kafka")
@@ -30,19 +34,18 @@ _LATEST: Final = -1
 
 def check(examined: Examined) -> Iterator[Finding]:
     """Brokers that do not answer, or refuse the user, are the only finding."""
-    kafka = examined.settings.kafka
-    policy = replace(kafka, timeout=min(kafka.timeout, examined.limits.servers))
+    policy = examined.kafka
     try:
         with closing(KafkaAdminClient(**client_options(policy))) as admin:
-            yield from _brokers(admin, policy)
+            cluster = admin.describe_cluster()
+            yield from _brokers(admin, cluster["brokers"], policy)
             for name in examined.repositories:
-                yield from _repository(admin, policy, examined.settings.repository(name), examined.limits)
+                yield from _repository(admin, cluster, examined, name)
     except KafkaError as error:
         yield _REPORT.fail("reach", describe_failure(policy, error))
 
 
-def _brokers(admin: KafkaAdminClient, policy: KafkaPolicy) -> Iterator[Finding]:
-    brokers = admin.describe_cluster()["brokers"]
+def _brokers(admin: KafkaAdminClient, brokers: Sequence[Mapping[str, Any]], policy: KafkaPolicy) -> Iterator[Finding]:
     told = f"Kafka at {','.join(policy.bootstrap_servers)} answers, {len(brokers)} brokers"
     yield _REPORT.ok("reach", told + (f", as user {policy.sasl_username}" if policy.uses_sasl else ""))
     yield version(admin.get_broker_version_data(brokers[0]["broker_id"]).broker_version)
@@ -60,25 +63,39 @@ def version(found: Sequence[int]) -> Finding:
 
 
 def _repository(
-    admin: KafkaAdminClient, policy: KafkaPolicy, repository: RepositoryPolicy, limits: Limits
+    admin: KafkaAdminClient, cluster: Mapping[str, Any], examined: Examined, repository: str
 ) -> Iterator[Finding]:
-    names = list(repository.topics)
+    names = list(examined.settings.repository(repository).topics)
     letters = [name + SUFFIX for name in names]
     described = {one["name"]: one for one in admin.describe_topics([*names, *letters])}
-    partitions: list[TopicPartition] = []
+    fields: dict[TopicPartition, str] = {}
     retention: dict[str, int | None] = {}
     for name in names:
         yield (told := topic(name, described.get(name)))
         if told.judged == "ok":
-            partitions += [TopicPartition(name, one["partition_index"]) for one in described[name]["partitions"]]
+            fields |= _fields(described[name])
             configs = _configs(admin, name)
             yield cleanup(name, configs)
             retention[name] = _milliseconds(configs, "retention.ms")
             yield may(f"{name}.read", f"read {name}", described[name], "READ")
     for name in letters:
-        yield dead_letters(name, described.get(name))
-    if partitions:
-        yield from _group(admin, group_id(policy, repository.name), partitions, retention, limits)
+        yield dead_letters(name, described.get(name), cluster)
+    if fields:
+        group = group_id(examined.kafka, repository)
+        yield from _group(admin, group, len(fields))
+        try:
+            wanted = _wanted(examined, repository, fields)
+        except StateError as error:
+            yield _REPORT.skip(f"{group}.lag", f"the state does not tell what is applied: {error}")
+        else:
+            yield from unread(group, _unread(admin, wanted, retention, examined.limits), retention, examined.limits)
+
+
+def _fields(found: Mapping[str, Any]) -> dict[TopicPartition, str]:
+    """The partitions of a topic, and how the state names them."""
+    numbers = [one["partition_index"] for one in found["partitions"]]
+    topic_id = str(found["topic_id"])
+    return {TopicPartition(found["name"], number): partition_field(topic_id, number) for number in numbers}
 
 
 def topic(name: str, found: Mapping[str, Any] | None) -> Finding:
@@ -142,46 +159,42 @@ def may(at: str, what: str, found: Mapping[str, Any], operation: str) -> Finding
     return _REPORT.ok(at, f"the user may {what}")
 
 
-def dead_letters(name: str, found: Mapping[str, Any] | None) -> Finding:
-    """Whether bad messages can be put aside."""
+def dead_letters(name: str, found: Mapping[str, Any] | None, cluster: Mapping[str, Any]) -> Finding:
+    """Whether bad messages can be put aside. Of a topic that is not there the broker tells no rights."""
     code = UnknownTopicOrPartitionError.errno if found is None else found["error_code"]
     if code == TopicAuthorizationFailedError.errno:
         return _REPORT.fail(name, f"the user may not describe {name}: a bad message would stop the consumer", _RIGHTS)
     if found is None or code:
-        return _REPORT.ok(name, f"no topic {name} yet; the first bad message makes it, if the user may")
+        if "CREATE" in (cluster.get("authorized_operations") or ()):
+            return _REPORT.ok(name, f"no topic {name} yet; the first bad message makes it")
+        return _REPORT.skip(name, f"no topic {name} yet; the broker does not tell whether the user may make it")
     return may(name, f"write {name}", found, "WRITE")
 
 
-# --- the group -------------------------------------------------------------------------------------------------
+# --- the group, and what is unread -------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """One partition of a group: the offset that is read next, the first and the end that Kafka holds.
+    """One partition: the offset that consumers go on from, by the state, and the first and the end that Kafka holds.
 
     ``aging`` is the first offset of those that are younger than the limit; None if all are older.
     """
 
-    committed: int
+    wanted: int
     first: int
     end: int
     aging: int | None
 
     @property
     def lag(self) -> int:
-        return max(0, self.end - self.committed)
+        return max(0, self.end - self.wanted)
 
 
-def _group(
-    admin: KafkaAdminClient,
-    group: str,
-    partitions: Sequence[TopicPartition],
-    retention: Mapping[str, int | None],
-    limits: Limits,
-) -> Iterator[Finding]:
+def _group(admin: KafkaAdminClient, group: str, partitions: int) -> Iterator[Finding]:
+    """Its members and the rights to it. The offsets that it commits are for others to see: nobody reads from them."""
     try:
         described = admin.describe_groups([group])[group]
-        committed = admin.list_group_offsets({group: list(partitions)})[group]
     except AuthorizationError:
         yield _REPORT.fail(f"{group}.group", f"the user may not use group {group}", _RIGHTS)
         return
@@ -189,30 +202,40 @@ def _group(
         yield _REPORT.skip(f"{group}.group", f"the broker does not tell of group {group}: {type(error).__name__}")
         return
     yield may(f"{group}.commit", f"read with group {group} and commit its offsets", described, "READ")
-    yield members(group, described["group_state"], len(described["members"]), len(partitions))
-    known = {one: found.offset for one, found in committed.items() if found.offset >= 0}
-    if not known:
-        yield _REPORT.ok(f"{group}.lag", "nothing has been read yet")
-        return
-    yield from unread(group, _unread(admin, known, retention, limits), retention, limits)
+    yield members(group, described["group_state"], len(described["members"]), partitions)
+
+
+def _wanted(examined: Examined, repository: str, fields: Mapping[TopicPartition, str]) -> dict[TopicPartition, int]:
+    """The offset that each partition is read on from: after the last that every shard has applied; 0 before the first.
+
+    Raises:
+        StateError: the state does not tell.
+    """
+    with closing(Connection(examined.redis)) as connection:
+        studies = Studies(connection, repository, examined.settings.state.shards)
+        return {one: min(studies.offsets(field)) + 1 for one, field in fields.items()}
 
 
 def _unread(
     admin: KafkaAdminClient,
-    committed: Mapping[TopicPartition, int],
+    wanted: Mapping[TopicPartition, int],
     retention: Mapping[str, int | None],
     limits: Limits,
 ) -> dict[TopicPartition, Unread]:
-    firsts = admin.list_partition_offsets(dict.fromkeys(committed, _EARLIEST))
-    ends = admin.list_partition_offsets(dict.fromkeys(committed, _LATEST))
+    firsts = admin.list_partition_offsets(dict.fromkeys(wanted, _EARLIEST))
+    ends = admin.list_partition_offsets(dict.fromkeys(wanted, _LATEST))
     now = time.time() * 1000
-    since = {
-        one: round(now - limits.unread * kept) for one in committed if (kept := retention.get(one.topic)) is not None
-    }
+    since = {one: round(now - limits.unread * kept) for one in wanted if (kept := retention.get(one.topic)) is not None}
     aging = admin.list_partition_offsets(since) if since else {}
     return {
-        one: Unread(offset, firsts[one].offset, ends[one].offset, found.offset if (found := aging.get(one)) else None)
-        for one, offset in committed.items()
+        # What was gone before anything was applied is not missed: a topic is followed from what it then holds.
+        one: Unread(
+            offset or firsts[one].offset,
+            firsts[one].offset,
+            ends[one].offset,
+            found.offset if (found := aging.get(one)) else None,
+        )
+        for one, offset in wanted.items()
     }
 
 
@@ -235,14 +258,24 @@ def unread(
     """How much is unread, whether Kafka still holds it, and for how much longer."""
     at = f"{group}.lag"
     lag = sum(one.lag for one in found.values())
-    lost = {one: unread for one, unread in found.items() if unread.first > unread.committed}
+    lost = {one: unread for one, unread in found.items() if unread.first > unread.wanted}
     if lost:
         partition, one = next(iter(lost.items()))
         yield _REPORT.fail(
             at,
-            f"partition {partition.partition} of {partition.topic}: offset {one.committed} is wanted, Kafka holds "
+            f"partition {partition.partition} of {partition.topic}: offset {one.wanted} is wanted, Kafka holds "
             f"{one.first} and later",
             "events are lost; see docs/operations.md, and lengthen retention.ms",
+        )
+        return
+    ahead = {one: unread for one, unread in found.items() if unread.wanted > unread.end}
+    if ahead:
+        partition, one = next(iter(ahead.items()))
+        yield _REPORT.fail(
+            at,
+            f"partition {partition.partition} of {partition.topic}: offset {one.wanted} is wanted, Kafka ends at "
+            f"{one.end}",
+            "Kafka has lost events that were applied, and consumers stop; see docs/operations.md",
         )
         return
     aged = {
@@ -250,7 +283,7 @@ def unread(
         for one, unread in found.items()
         if unread.lag
         and retention.get(one.topic) is not None
-        and (unread.aging is None or unread.aging < 0 or unread.committed < unread.aging)
+        and (unread.aging is None or unread.aging < 0 or unread.wanted < unread.aging)
     }
     if aged:
         partition = min(aged)

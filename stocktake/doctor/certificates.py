@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -52,11 +52,38 @@ def _file(name: str, path: Path, examined: Examined) -> Finding:
     ends = expiries(text)
     if not ends:
         return _REPORT.fail(name, f"{path} holds no certificate", "it has to be PEM")
-    return judge(name, path, min(ends), examined.now(), examined.limits)
+    judged = authorities if name.endswith("ca_file") else presented
+    return judged(name, path, ends, examined.now(), examined.limits)
+
+
+def authorities(name: str, path: Path, ends: Sequence[float], now: float, limits: Limits) -> Finding:
+    """How a file of authorities is, whose certificates expire at ``ends``: nobody knows which of them are needed."""
+    valid = [end for end in ends if end > now]
+    if valid and len(valid) < len(ends):
+        return _REPORT.warn(
+            name,
+            f"{len(ends) - len(valid)} of the {len(ends)} certificates in {path} have expired",
+            "renew those that are needed, remove the others",
+        )
+    return judge(name, path, min(valid, default=max(ends)), now, limits)
+
+
+def presented(name: str, path: Path, ends: Sequence[float], now: float, limits: Limits) -> Finding:
+    """How a file is whose first certificate is shown to others, and those after it so that they can follow it up."""
+    first, *others = ends
+    found = judge(name, path, first, now, limits)
+    if found.judged != "ok" or not others or min(others) - now >= limits.certificate:
+        return found
+    day = datetime.fromtimestamp(min(others), UTC).date()
+    return _REPORT.warn(
+        name,
+        f"a certificate after the first in {path} {'has expired' if min(others) <= now else 'expires'} on {day}",
+        "renew it: who does not have it may not trust the first",
+    )
 
 
 def judge(name: str, path: Path, end: float, now: float, limits: Limits) -> Finding:
-    """How a file is whose first certificate to expire does at ``end`` (UTC seconds)."""
+    """How a file is that can be used until ``end`` (UTC seconds)."""
     day = datetime.fromtimestamp(end, UTC).date()
     if end <= now:
         return _REPORT.fail(name, f"{path} has expired on {day}", "renew it")

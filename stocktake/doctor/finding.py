@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from consumers.policy import KafkaPolicy
+from state.policy import RedisPolicy
 from stocktake.settings import Settings
 
 
@@ -73,8 +75,8 @@ class Limits:
 
     ``servers`` is how long one server is waited for. ``headroom``: share of Redis' memory in use. ``room``: a new
     baseline needs so many times the bytes of the newest one, since it stands beside its own parts while it is written.
-    ``unread``: share of a topic's retention that unread messages may reach. ``digest``: bytes of the head's file that
-    are read to compare its digest; one that is longer is compared by its size alone.
+    ``unread``: share of a topic's retention that unread messages may reach. ``digest`` is for how long files of heads
+    are read in all to compare their digests; those that are not read by then are compared by their sizes alone.
     """
 
     servers: float = 5.0
@@ -83,7 +85,7 @@ class Limits:
     headroom: float = 0.8
     room: float = 2.0
     unread: float = 0.5
-    digest: int = 4 << 30
+    digest: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,3 +98,13 @@ class Examined:
     environ: Mapping[str, str] = field(default_factory=dict)
     limits: Limits = Limits()
     now: Callable[[], float] = time.time
+
+    @property
+    def redis(self) -> RedisPolicy:
+        """How the state is reached, without waiting for longer than the checks may."""
+        return replace(self.settings.redis, timeout=min(self.settings.redis.timeout, self.limits.servers))
+
+    @property
+    def kafka(self) -> KafkaPolicy:
+        """How the broker is reached, likewise."""
+        return replace(self.settings.kafka, timeout=min(self.settings.kafka.timeout, self.limits.servers))

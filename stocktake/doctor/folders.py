@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
-from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -22,7 +22,8 @@ from writers.manifest import Manifest
 
 _REPORT: Final = Reporter("folder")
 _BLOCK: Final = 1 << 20
-_LEAST: Final = 100_000_000  # bytes that a first baseline may need, before any is there to be measured
+_FIRST: Final = 100_000_000  # bytes that a first baseline may need, before any is there to be measured
+_LITTLE: Final = 10_000_000  # bytes that a delta may need, likewise
 
 
 def check(examined: Examined) -> Iterator[Finding]:
@@ -34,6 +35,7 @@ def check(examined: Examined) -> Iterator[Finding]:
     yield (written := _writes(path))
     if written.judged == "ok":
         yield _temporary(Path(tempfile.gettempdir()))
+    deadline = time.monotonic() + examined.limits.digest
     for name in examined.repositories:
         folder = InventoryFolder(path, name)
         head: Manifest | None = None
@@ -43,8 +45,10 @@ def check(examined: Examined) -> Iterator[Finding]:
             yield _REPORT.fail(f"{name}.head", str(error))
         yield _agrees(examined, name, head)
         if head is not None:
-            yield whole(name, folder, head, examined.limits)
-        yield room(name, shutil.disk_usage(path).free, baseline_bytes(folder, head), examined.limits)
+            yield whole(name, folder, head, deadline)
+        free = shutil.disk_usage(path).free
+        baseline, delta = (newest(folder, head, tier) for tier in (None, 0))
+        yield room(name, free, baseline, delta, examined.limits)
 
 
 def _writes(path: Path) -> Finding:
@@ -79,10 +83,9 @@ def _temporary(path: Path) -> Finding:
 
 def _agrees(examined: Examined, name: str, head: Manifest | None) -> Finding:
     """head.json beside what Redis has for the head."""
-    policy = replace(examined.settings.redis, timeout=min(examined.settings.redis.timeout, examined.limits.servers))
     at = f"{name}.head"
     try:
-        with closing(Connection(policy)) as connection:
+        with closing(Connection(examined.redis)) as connection:
             found = Chain(connection, name).head()
     except StateError as error:
         return _REPORT.skip(at, f"the state's head is not known: {error}")
@@ -98,7 +101,8 @@ def agrees(name: str, on_disk: Manifest | None, in_redis: Manifest | None) -> Fi
         return _REPORT.warn(
             at,
             f"head.json has sequence {on_disk.sequence}, Redis none",
-            "the next writer takes it over; if Redis was emptied, rebuild it first: see docs/runbook.md",
+            "the next writer goes on from it if the state knows of the chain, and else waits until it is imported: see "
+            "docs/runbook/redis-lost.md",
         )
     if on_disk is None or in_redis is None:
         return _REPORT.warn(
@@ -121,8 +125,11 @@ def agrees(name: str, on_disk: Manifest | None, in_redis: Manifest | None) -> Fi
     return _REPORT.ok(at, f"sequence {on_disk.sequence}, as in Redis")
 
 
-def whole(name: str, folder: InventoryFolder, head: Manifest, limits: Limits) -> Finding:
-    """Whether the head's file, and those that it incorporates, are there; its own bytes are as published."""
+def whole(name: str, folder: InventoryFolder, head: Manifest, deadline: float) -> Finding:
+    """Whether the head's file, and those that it incorporates, are there; its own bytes are as published.
+
+    ``deadline`` on the monotonic clock: a file that is not read by then is compared by its size alone.
+    """
     at = f"{name}.files"
     missing = [file for member in head.members for file in member.files if not folder.has(file)]
     if missing:
@@ -135,24 +142,31 @@ def whole(name: str, folder: InventoryFolder, head: Manifest, limits: Limits) ->
     size = path.stat().st_size
     if size != head.bytes:
         return _REPORT.fail(at, f"{head.file} has {size:,} bytes, its manifest says {head.bytes:,}", "restore it")
-    if size > limits.digest:
-        return _REPORT.ok(at, f"{head.file} has its size; it is too large to be read here, see `stocktake verify`")
-    if _digest(path) != head.sha256:
+    digest = _digest(path, deadline)
+    if digest is None:
+        return _REPORT.ok(
+            at,
+            f"{head.file} has its size, and all that it reaches is there; it takes too long to be read here, "
+            "`stocktake verify` does it",
+        )
+    if digest != head.sha256:
         return _REPORT.fail(at, f"{head.file} is not what was published: its SHA-256 is another", "restore it")
     return _REPORT.ok(at, f"{head.file} has its size and digest, and all that it reaches is there")
 
 
-def _digest(path: Path) -> str:
+def _digest(path: Path, deadline: float) -> str | None:
     digest = sha256()
     with path.open("rb") as opened:
         while block := opened.read(_BLOCK):
+            if time.monotonic() > deadline:
+                return None
             digest.update(block)
     return digest.hexdigest()
 
 
-def baseline_bytes(folder: InventoryFolder, head: Manifest | None) -> int | None:
-    """The bytes of the newest baseline that the head reaches; None if there is none."""
-    members = [] if head is None else [one for one in head.members if one.tier is None]
+def newest(folder: InventoryFolder, head: Manifest | None, tier: int | None) -> int | None:
+    """The bytes of the newest inventory of a tier (None: baseline) that the head reaches; None if there is none."""
+    members = [] if head is None else [one for one in head.members if one.tier == tier]
     found = 0
     for file in members[-1].files if members else ():
         with suppress(OSError):
@@ -160,13 +174,15 @@ def baseline_bytes(folder: InventoryFolder, head: Manifest | None) -> int | None
     return found or None
 
 
-def room(name: str, free: int, baseline: int | None, limits: Limits) -> Finding:
-    """Whether a new baseline fits, which stands beside its own parts while it is written."""
+def room(name: str, free: int, baseline: int | None, delta: int | None, limits: Limits) -> Finding:
+    """Whether another delta fits, and a new baseline, which stands beside its own parts while it is written."""
     at = f"{name}.room"
-    needed = round(limits.room * baseline) if baseline else _LEAST
+    advice = "make the volume larger, or set inventory.retention"
+    least = round(limits.room * (delta or 0)) or _LITTLE
+    if free < least:
+        return _REPORT.fail(
+            at, f"{free / 1e9:.3f} GB free, the next delta takes about {least / 1e9:.3f} GB while it is written", advice
+        )
+    needed = round(limits.room * baseline) if baseline else _FIRST
     told = f"{free / 1e9:.2f} GB free, a new baseline takes about {needed / 1e9:.2f} GB while it is written"
-    if free < needed:
-        return _REPORT.fail(at, told, "make the volume larger, or set inventory.retention")
-    if free < 2 * needed:
-        return _REPORT.warn(at, told, "make the volume larger before it is full")
-    return _REPORT.ok(at, told)
+    return _REPORT.warn(at, told, advice) if free < needed else _REPORT.ok(at, told)

@@ -61,9 +61,8 @@ def _sink(examined: Examined, sink: SinkPolicy) -> Finding:
     url, patience = urlsplit(sink.url), examined.limits.servers
     if sink.scheme == "kafka":
         topic = sink.url.removeprefix("kafka:")
-        kafka = replace(examined.settings.kafka, timeout=min(examined.settings.kafka.timeout, patience))
         try:
-            describe_topics(kafka, [topic])
+            describe_topics(examined.kafka, [topic])
         except ConsumerError as error:
             return _SINKS.warn(sink.name, str(error), "the writer makes the topic if it may")
         return _SINKS.ok(sink.name, f"topic {topic} is there")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import replace
 from typing import Final
 
 from state.connection import Connection
@@ -20,7 +19,7 @@ _RIGHTS: Final = "see docs/security.md"
 
 def check(examined: Examined) -> Iterator[Finding]:
     """A server that does not answer, or refuses the user, is the only finding."""
-    policy = replace(examined.settings.redis, timeout=min(examined.settings.redis.timeout, examined.limits.servers))
+    policy = examined.redis
     with closing(Connection(policy)) as connection:
         try:
             facts = info(connection, "server")

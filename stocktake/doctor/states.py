@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import replace
 from typing import Final
 
 from consumers.errors import ConsumerError
 from consumers.topics import describe_topics
 from monitor.partitions import Patience
-from state.chain import Chain
+from state.chain import Chain, Cuts
 from state.connection import Connection
 from state.errors import StateMismatch, StateUnreachable
 from state.repository import Repository
@@ -19,6 +18,10 @@ from state.studies import Studies
 from state.times import MICROSECONDS
 from stocktake.doctor.finding import Examined, Finding, Reporter
 from stocktake.standing import patience
+from writers.files import FolderUnusable, InventoryFolder
+from writers.heads import may_know_of_no_cut
+from writers.manifest import Manifest
+from writers.terms import COMPLETE
 
 _REPORT: Final = Reporter("state")
 _OLD_DEBT: Final = 2  # cuts: what the last one did not write, the next one does
@@ -26,8 +29,7 @@ _OLD_DEBT: Final = 2  # cuts: what the last one did not write, the next one does
 
 def check(examined: Examined) -> Iterator[Finding]:
     """Nothing is made: a repository without a state stays without one."""
-    policy = replace(examined.settings.redis, timeout=min(examined.settings.redis.timeout, examined.limits.servers))
-    with closing(Connection(policy)) as connection:
+    with closing(Connection(examined.redis)) as connection:
         for name in examined.repositories:
             try:
                 yield from _repository(examined, connection, name)
@@ -38,10 +40,14 @@ def check(examined: Examined) -> Iterator[Finding]:
 
 def _repository(examined: Examined, connection: Connection, name: str) -> Iterator[Finding]:
     settings = examined.settings
-    repository = Repository(connection, name)
+    repository, chain = Repository(connection, name), Chain(connection, name)
+    studies = Studies(connection, name, settings.state.shards)
+    head = _head(chain, InventoryFolder(settings.inventory.dir, name))
     found = repository.fixed()
     if not found:
         yield _REPORT.ok(name, "there is no state yet; the first program makes it")
+        if head is not None:
+            yield _if_allowed(f"{name}.chain", lambda: _remembers(head, chain, Cuts(connection, studies)))
         return
     fault = fixed(name, found, settings.state.shards, str(settings.inventory.level))
     if fault is not None:
@@ -53,9 +59,10 @@ def _repository(examined: Examined, connection: Connection, name: str) -> Iterat
         yield _REPORT.fail(
             f"{name}.stopped", f"consumers are stopped: {stopped}", "look at the dead letters, then `stocktake resume`"
         )
-    yield watermark(name, repository, connection.now(), patience(settings.consumer))
-    studies = Studies(connection, name, settings.state.shards)
-    yield _if_allowed(f"{name}.writer", lambda: writer(name, led=Chain(connection, name).is_led()))
+    if head is not None:
+        yield _if_allowed(f"{name}.chain", lambda: _remembers(head, chain, Cuts(connection, studies)))
+    yield watermark(name, repository, connection.now(), patience(settings.consumer), head)
+    yield _if_allowed(f"{name}.writer", lambda: writer(name, led=chain.is_led()))
     yield _if_allowed(f"{name}.debt", lambda: debt(name, studies.oldest_debt()))
     yield _topics(examined, name, repository.topics())
 
@@ -66,6 +73,36 @@ def _if_allowed(at: str, question: Callable[[], Finding]) -> Finding:
         return question()
     except StateMismatch as error:
         return _REPORT.skip(at, str(error))
+
+
+def _head(chain: Chain, folder: InventoryFolder) -> Manifest | None:
+    """The head that a writer would go on from: of those in Redis and on disk the one of the higher sequence."""
+    found = chain.head()
+    in_redis = None if found is None else Manifest.from_json(found)
+    try:
+        on_disk = folder.head()
+    except FolderUnusable:  # which the area folder tells
+        on_disk = None
+    return max((one for one in (in_redis, on_disk) if one), key=lambda one: one.sequence, default=None)
+
+
+def _remembers(head: Manifest, chain: Chain, cuts: Cuts) -> Finding:
+    """Whether every shard knows of the chain; a writer refuses a state that has forgotten it (writers.heads)."""
+    return remembers(head, cuts.shards, 0 if may_know_of_no_cut(head, chain, cuts) else len(cuts.never_taken()))
+
+
+def remembers(head: Manifest, shards: int, forgotten: int) -> Finding:
+    """How a state of so many shards is, that many of which know nothing of the chain and should."""
+    at = f"{head.repository}.chain"
+    if not forgotten:
+        return _REPORT.ok(at, f"the state knows of the chain, up to sequence {head.sequence}")
+    return _REPORT.fail(
+        at,
+        f"{forgotten} of {shards} shards know nothing of the chain, which is at sequence {head.sequence}: they were "
+        "lost, or this is another Redis; the writer writes nothing",
+        "is redis.url right? Then make the state again from the chain: `stocktake import`, as "
+        "docs/runbook/redis-lost.md says",
+    )
 
 
 def writer(name: str, *, led: bool) -> Finding:
@@ -92,8 +129,8 @@ def fixed(name: str, found: Mapping[str, str], shards: int, level: str) -> Findi
     return None
 
 
-def watermark(name: str, repository: Repository, now: int, patience: Patience) -> Finding:
-    """How old the watermark is, and who holds it back."""
+def watermark(name: str, repository: Repository, now: int, patience: Patience, head: Manifest | None) -> Finding:
+    """How old the watermark is, and who holds it back; no inventory is written before it has come past the head's."""
     at = f"{name}.watermark"
     found = repository.watermark()
     if found.time is None:
@@ -101,8 +138,12 @@ def watermark(name: str, repository: Repository, now: int, patience: Patience) -
             at, f"none: {', '.join(found.missing)}", "no inventory can be written; is a consumer running?"
         )
     age = (now - found.time) / MICROSECONDS
+    told = f"{max(age, 0.0):.0f} s old"
+    before = head is not None and head.status == COMPLETE and found.time < head.watermark
+    if before:
+        told += ", before that of the head: no inventory is written until it has passed that"
     if age <= patience.behind:
-        return _REPORT.ok(at, f"{max(age, 0.0):.0f} s old")
+        return _REPORT.warn(at, told, "was the state restored? see docs/runbook.md") if before else _REPORT.ok(at, told)
     progress = {field: one for field, one in repository.progress().items() if one is not None}
     oldest = min(progress, key=lambda field: progress[field].watermark)
     silent = (now - progress[oldest].asked) / MICROSECONDS
@@ -111,7 +152,7 @@ def watermark(name: str, repository: Repository, now: int, patience: Patience) -
         if silent > patience.silent
         else f"partition {oldest} is behind"
     )
-    return _REPORT.warn(at, f"{age:.0f} s old: {why}", "`stocktake status` tells more; are consumers running?")
+    return _REPORT.warn(at, f"{told}: {why}", "`stocktake status` tells more; are consumers running?")
 
 
 def debt(name: str, cuts: int | None) -> Finding:
@@ -126,10 +167,8 @@ def debt(name: str, cuts: int | None) -> Finding:
 
 def _topics(examined: Examined, name: str, said: Mapping[str, tuple[str, int]]) -> Finding:
     """The topics that consumers saw beside those that the broker has."""
-    kafka = examined.settings.kafka
-    policy = replace(kafka, timeout=min(kafka.timeout, examined.limits.servers))
     try:
-        found = describe_topics(policy, examined.settings.repository(name).topics)
+        found = describe_topics(examined.kafka, examined.settings.repository(name).topics)
     except ConsumerError as error:
         return _REPORT.skip(f"{name}.topics", f"the broker does not tell: {error}")
     return topics(name, said, {one.name: (one.id, one.partitions) for one in found})

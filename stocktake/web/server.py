@@ -113,12 +113,13 @@ def _tokens(policy: HttpPolicy) -> Tokens | None:
 class Pulse:
     """The service's sign of life: given by the event loop that answers requests, so that it ceases when that hangs.
 
-    The service is ready while the state answers, which another thread asks.
+    The service is ready while the state answers, which another thread asks. Whatever goes wrong there, it asks again.
     """
 
     def __init__(self, health: Health) -> None:
         self._health = health
         self._waiting_for = FIRST_TURN
+        self._said = ""
 
     async def beat(self) -> None:
         """Leave word. For the event loop itself, about once a second."""
@@ -132,9 +133,18 @@ class Pulse:
                     one.connection.now()
             except StateError:
                 self._waiting_for = "redis"
+            except Exception as error:  # it must not end this: what was found last would be told for ever
+                self._waiting_for = "a look at the state, which fails"
+                self._say(type(error).__name__)
             else:
-                self._waiting_for = ""
+                self._waiting_for = self._said = ""
             stop.wait(_ASK)
+
+    def _say(self, kind: str) -> None:
+        """Log an error of a kind once, not at every look; its text may hold anything."""
+        if kind != self._said:
+            log.error("the state cannot be looked at: %s; the service is not ready", kind)
+            self._said = kind
 
 
 def _server(policy: HttpPolicy, site: Site, tokens: Tokens | None, pulse: Pulse) -> uvicorn.Server:

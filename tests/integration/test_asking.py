@@ -155,6 +155,18 @@ def test_an_answer_to_a_request_that_redis_forgot_is_none_to_those_to_come(
     assert requests.waiting() is None
 
 
+def test_a_number_that_went_to_another_request_after_a_loss_does_not_hide_that_this_kind_was_forgotten(
+    chain: Chain, requests: InventoryRequests
+) -> None:
+    redis, key = chain.deployment.redis, chain.deployment.keys.requests
+    number = requests.ask("baseline")
+    assert requests.look("baseline") == (number, None)
+    redis.delete(key)  # as a failover loses the latest writes
+    assert requests.ask("next") == number
+    assert requests.look("baseline") == (0, None)
+    assert requests.look("next") == (number, None)
+
+
 def test_a_program_that_may_not_write_the_folder_can_ask(
     chain: Chain, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,9 +14,10 @@ from typing import Any, Final
 
 import orjson
 import pytest
+from kafka import TopicPartition
 from redis import Redis
 
-from state.chain import Lease
+from state.chain import Chain, Lease
 from stocktake.cli import main
 from stocktake.doctor.areas import AREAS
 from stocktake.doctor.finding import Examined, Finding, Judged, Limits
@@ -24,7 +25,7 @@ from stocktake.doctor.rights import ROLES, probes
 from stocktake.embedded import free_ports
 from stocktake.exits import Exit
 from stocktake.settings import load
-from tests.feed import ct
+from tests.feed import Feed, broker_admin, ct
 from tests.harness import Deployment, wait_for
 from tests.servers.kafka_broker import KafkaBroker
 from tests.servers.processes import running
@@ -194,6 +195,36 @@ def test_consumers_that_are_stopped_or_silent_and_a_writer_that_is_not_there_are
     assert "no writer leads" in wrong[f"{name}.writer"]
     deployment.redis.delete(deployment.keys.watermarks)
     assert "none: by-hand:0" in faults(look("state", examined(deployment.environ)))[f"{name}.watermark"]
+
+
+def test_a_state_or_a_shard_that_has_forgotten_the_chain_is_named(deployment: Deployment) -> None:
+    head = deployment.produce()
+    name = f"{deployment.name}.chain"
+    assert look("state", examined(deployment.environ))[name].judged == Judged.OK
+    deployment.redis.delete(deployment.shard_keys[3].generation)
+    assert "1 of 8 shards know nothing of the chain" in faults(look("state", examined(deployment.environ)))[name]
+    Chain(deployment.opened.connection, deployment.name).set_imported(head.sop_instance_uid)
+    assert name not in faults(look("state", examined(deployment.environ)))
+    for key in deployment.redis.keys(f"st:*{deployment.name}*"):
+        deployment.redis.delete(key)
+    assert "8 of 8 shards know nothing of the chain" in faults(look("state", examined(deployment.environ)))[name]
+
+
+def test_events_that_a_restored_state_wants_and_kafka_has_removed_are_named(deploy: Callable[..., Deployment]) -> None:
+    feed = Feed(deployment := deploy(1))
+    feed.publish([ct(number, 1, 1) for number in range(50)])
+    for keys in deployment.shard_keys:
+        deployment.redis.hset(keys.offsets, f"{feed.topic_id}:0", 44)
+    lag = f"stocktake.{deployment.name}.lag"
+    assert look("kafka", examined(deployment.environ))[lag].text == "5 messages are unread"
+    with broker_admin(deployment) as admin:
+        admin.delete_records({TopicPartition(deployment.topic, 0): 30})
+    deployment.redis.hset(deployment.shard_keys[2].offsets, f"{feed.topic_id}:0", 20)
+    found = look("kafka", examined(deployment.environ))[lag]
+    assert found.judged == Judged.FAIL
+    assert "offset 21 is wanted, Kafka holds 30 and later" in found.text
+    nowhere = {"STOCKTAKE_REDIS__URL": f"redis://{NOWHERE}/0", "STOCKTAKE_REDIS__TIMEOUT": "1s"}
+    assert look("kafka", examined(deployment.environ | nowhere))[lag].judged == Judged.SKIP
 
 
 def test_a_clock_that_goes_wrong_is_named(deployment: Deployment) -> None:

@@ -16,7 +16,7 @@ import state.record as state_record
 import state.studies as state_studies
 from state.chain import Lease
 from state.connection import Command, Connection
-from state.errors import StateMismatch
+from state.errors import Fenced, StateMismatch
 from state.keys import RepositoryKeys
 from state.migrations import MIGRATIONS, Migrator
 from state.packing import Packer
@@ -267,6 +267,44 @@ def test_a_consumer_that_begins_at_the_last_moment_ends_the_migration_before_any
         migrate.Migrating(old.deployment.settings, old.connection, old.migrator, sleep).run(old.migrator.due())
     assert old.schema == "1"
     assert old.deployment.dump_shards() == before
+
+
+def test_a_short_lease_is_held_while_consumers_are_waited_for(old: State) -> None:
+    lease = RepositoryKeys(old.deployment.name).lease
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        left: Any = old.deployment.redis.pttl(lease)
+        old.deployment.redis.pexpire(lease, left - round(seconds * 1000))  # as if it had passed
+
+    migrate.Migrating(old.deployment.settings, old.connection, old.migrator, sleep).run(old.migrator.due())
+    assert old.schema == SCHEMA
+    assert sum(slept) >= 6, "a consumer looks every five seconds"
+
+
+def test_what_ends_it_before_anything_is_changed_leaves_the_state_to_the_programs_of_before(old: State) -> None:
+    def interrupt(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        migrate.Migrating(old.deployment.settings, old.connection, old.migrator, interrupt).run(old.migrator.due())
+    assert old.schema == "1"
+
+
+def test_a_migration_that_lost_its_lease_leaves_the_mark_to_whoever_has_it_now_and_can_be_run_again(
+    old: State,
+) -> None:
+    def lose(seconds: float) -> None:
+        old.deployment.redis.delete(RepositoryKeys(old.deployment.name).lease)
+
+    with pytest.raises(Fenced):
+        migrate.Migrating(old.deployment.settings, old.connection, old.migrator, lose).run(old.migrator.due())
+    assert old.schema == "1>2"
+    migrate.Migrating(old.deployment.settings, old.connection, old.migrator, lambda seconds: None).run(
+        old.migrator.due()
+    )
+    assert old.schema == SCHEMA
 
 
 def test_no_writer_takes_over_while_the_state_is_migrated(old: State, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,7 +36,10 @@ def stands(deployment: Deployment, ends: BrokerPartitions | None = None, sinks: 
     name = opened.policy.name
     chain, deliveries = Chain(opened.connection, name), Deliveries(opened.connection, name)
     now = deployment.clock.now
-    return status(opened.repository, opened.studies, chain, ends, now, PATIENCE, deliveries, sinks, opened.debts)
+    memory = opened.connection.memory()
+    return status(
+        opened.repository, opened.studies, chain, ends, now, PATIENCE, deliveries, sinks, opened.debts, memory
+    )
 
 
 def ends(*last: int) -> BrokerPartitions:

@@ -56,7 +56,7 @@ class World:
         return len(self.asked)
 
     def look(self, kind: Kind) -> tuple[int, Answer | None]:
-        return self.asked.count(kind), self.answer
+        return max((number for number, one in enumerate(self.asked, 1) if one == kind), default=0), self.answer
 
     def watermark(self) -> Watermark:
         return Watermark(None if self.missing else 1, {}, self.missing)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pytest
 from kafka import TopicPartition
 
+from monitor.partitions import Patience
 from state.errors import StateUnreachable
 from state.memory import Memory
+from state.repository import Progress, Repository, Watermark
+from state.times import MICROSECONDS
 from stocktake.doctor import brokers, certificates, clocks, folders, origins, servers, states, versions
 from stocktake.doctor.areas import AREAS, chosen
 from stocktake.doctor.finding import Examined, Finding, Judged, Limits, Reporter
@@ -22,6 +26,7 @@ from stocktake.doctor.rights import ROLES
 from stocktake.doctor.running import examine
 from stocktake.settings import load
 from tests.servers.certificates import make_certificates
+from writers.files import InventoryFolder
 from writers.manifest import Manifest
 
 LIMITS: Final = Limits()
@@ -83,6 +88,11 @@ def test_a_line_says_how_it_is_what_it_is_and_what_to_do() -> None:
     report = Reporter("redis")
     assert report.ok("mode", "redis.mode single").line() == "ok    redis.mode: redis.mode single"
     assert report.fail("memory", "full", "more").line() == "FAIL  redis.memory: full; more"
+
+
+def test_no_server_is_waited_for_longer_than_the_checks_may() -> None:
+    what = examined(REDIS__TIMEOUT="60s", KAFKA__TIMEOUT="1s")
+    assert (what.redis.timeout, what.kafka.timeout) == (LIMITS.servers, 1.0)
 
 
 # --- settings, versions, clock ---------------------------------------------------------------------------------
@@ -174,9 +184,11 @@ def test_a_right_is_there_missing_or_not_told() -> None:
 
 
 def test_a_dead_letter_topic_may_be_missing_but_not_closed() -> None:
-    assert brokers.dead_letters("t.dlq", None).judged == Judged.OK
-    assert brokers.dead_letters("t.dlq", described(error_code=29)).judged == Judged.FAIL
-    assert brokers.dead_letters("t.dlq", described()).text == "the user may not write t.dlq"
+    for operations, judged in ((["CREATE", "DESCRIBE"], Judged.OK), (["DESCRIBE"], Judged.SKIP), (None, Judged.SKIP)):
+        cluster = {"authorized_operations": operations}
+        assert brokers.dead_letters("t.dlq", None, cluster).judged == judged
+        assert brokers.dead_letters("t.dlq", described(error_code=29), cluster).judged == Judged.FAIL
+        assert brokers.dead_letters("t.dlq", described(), cluster).text == "the user may not write t.dlq"
 
 
 def test_a_version_of_the_broker_without_topic_ids_is_refused() -> None:
@@ -199,6 +211,7 @@ def test_a_group_wants_a_member_and_no_more_than_there_are_partitions() -> None:
         (brokers.Unread(10, 0, 30, 20), Judged.WARN, "for more than 50% of their retention (7 days)"),
         (brokers.Unread(10, 0, 30, None), Judged.WARN, "for more than 50%"),
         (brokers.Unread(10, 12, 30, 20), Judged.FAIL, "offset 10 is wanted, Kafka holds 12 and later"),
+        (brokers.Unread(10, 0, 8, None), Judged.FAIL, "offset 10 is wanted, Kafka ends at 8"),
     ],
 )
 def test_unread_messages_are_held_to_the_retention(unread: brokers.Unread, judged: Judged, told: str) -> None:
@@ -268,6 +281,47 @@ def test_topics_that_are_not_as_consumers_saw_them_are_told() -> None:
     assert "no consumer has followed u" in states.topics("main", {"t": ("a", 4)}, {"u": ("b", 4)}).text
 
 
+@pytest.mark.parametrize(("forgotten", "judged"), [(0, Judged.OK), (1, Judged.FAIL), (4, Judged.FAIL)])
+def test_a_state_that_has_forgotten_the_chain_is_told(forgotten: int, judged: Judged) -> None:
+    found = states.remembers(head(), 4, forgotten)
+    assert found.judged == judged
+    assert (judged == Judged.OK) or (f"{forgotten} of 4 shards" in found.text and "stocktake import" in found.advice)
+
+
+@pytest.mark.parametrize(
+    ("status", "behind", "age", "told"),
+    [
+        ("COMPLETE", 5, 10, "10 s old, before that of the head: no inventory is written"),
+        ("COMPLETE", -5, 10, "10 s old"),
+        ("PARTIAL", 5, 10, "10 s old"),
+        (
+            "COMPLETE",
+            5,
+            100,
+            "before that of the head: no inventory is written until it has passed that: partition t:0",
+        ),
+    ],
+)
+def test_a_watermark_before_that_of_a_whole_head_is_told(status: str, behind: int, age: int, told: str) -> None:
+    class TheRepository:
+        def watermark(self) -> Watermark:
+            return Watermark(1_000_000_000, {}, ())
+
+        def progress(self) -> dict[str, Progress]:
+            return {"t:0": Progress(1_000_000_000, 9, 1_000_000_000 + age * MICROSECONDS)}
+
+    found = states.watermark(
+        "main",
+        cast("Repository", TheRepository()),
+        1_000_000_000 + age * MICROSECONDS,
+        Patience(20.0, 30.0),
+        replace(head(), status=status, watermark=1_000_000_000 + behind * MICROSECONDS),
+    )
+    assert told in found.text
+    assert found.judged == (Judged.WARN if status == "COMPLETE" and behind > 0 else Judged.OK)
+    assert (found.text == told) is (found.judged == Judged.OK)
+
+
 def test_a_debt_of_several_cuts_is_told() -> None:
     assert [states.debt("main", cuts).judged for cuts in (None, 0, 1, 2)] == ["ok", "ok", "ok", "warn"]
 
@@ -310,11 +364,32 @@ def test_heads_are_compared_by_sequence_and_uid() -> None:
 
 
 @pytest.mark.parametrize(
-    ("free", "baseline", "judged"),
-    [(1.9e9, 1_000_000_000, Judged.FAIL), (3e9, 1_000_000_000, Judged.WARN), (5e9, 1_000_000_000, Judged.OK)],
+    ("free", "baseline", "delta", "judged"),
+    [
+        (2.1e9, 1_000_000_000, 2_000_000, Judged.OK),
+        (1.9e9, 1_000_000_000, 2_000_000, Judged.WARN),
+        (3e9, 1_000_000_000, 2_000_000_000, Judged.FAIL),
+        (2e7, 1_000_000_000, None, Judged.WARN),
+        (5e6, None, None, Judged.FAIL),
+        (2e8, None, None, Judged.OK),
+    ],
 )
-def test_there_has_to_be_room_for_another_baseline(free: float, baseline: int, judged: Judged) -> None:
-    assert folders.room("main", int(free), baseline, LIMITS).judged == judged
+def test_without_room_for_a_delta_it_fails_and_a_baseline_is_not_due_yet(
+    free: float, baseline: int | None, delta: int | None, judged: Judged
+) -> None:
+    assert folders.room("main", int(free), baseline, delta, LIMITS).judged == judged
+
+
+def test_a_head_that_cannot_be_read_in_time_is_compared_by_its_size(tmp_path: Path) -> None:
+    folder = InventoryFolder(tmp_path, "main")
+    folder.path.mkdir()
+    one = replace(head(), bytes=4)
+    (folder.path / one.file).write_bytes(b"abcd")
+    found = folders.whole("main", folder, one, time.monotonic() - 1)
+    assert found.judged == Judged.OK
+    assert "it takes too long to be read here" in found.text
+    assert "SHA-256" in folders.whole("main", folder, one, time.monotonic() + 60).text
+    assert folders.whole("main", folder, replace(one, bytes=5), time.monotonic() - 1).judged == Judged.FAIL
 
 
 def test_certificates_are_read_and_judged_by_their_end(tmp_path: Path) -> None:
@@ -328,6 +403,26 @@ def test_certificates_are_read_and_judged_by_their_end(tmp_path: Path) -> None:
     path = made.authority
     judged = [certificates.judge("x", path, ends[0], now, LIMITS).judged for now in (ends[0] - 31 * DAY, now, ends[0])]
     assert judged == [Judged.OK, Judged.WARN, Judged.FAIL]
+
+
+@pytest.mark.parametrize(
+    ("ends", "of_authorities", "of_a_chain"),
+    [
+        ((90, 60), Judged.OK, Judged.OK),
+        ((90, 10), Judged.WARN, Judged.WARN),
+        ((90, -1), Judged.WARN, Judged.WARN),
+        ((-1, 90), Judged.WARN, Judged.FAIL),
+        ((-1, -9), Judged.FAIL, Judged.FAIL),
+        ((10,), Judged.WARN, Judged.WARN),
+    ],
+)
+def test_of_authorities_one_is_enough_and_of_a_chain_the_first_counts(
+    ends: tuple[int, ...], of_authorities: Judged, of_a_chain: Judged
+) -> None:
+    now = 1_800_000_000.0
+    given = ("x", Path("x.pem"), [now + days * DAY for days in ends], now, LIMITS)
+    assert certificates.authorities(*given).judged == of_authorities
+    assert certificates.presented(*given).judged == of_a_chain
 
 
 def test_every_file_for_tls_is_looked_at(tmp_path: Path) -> None:

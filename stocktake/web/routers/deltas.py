@@ -9,9 +9,11 @@ from fastapi import APIRouter, HTTPException, Response
 from fastapi import Path as InPath
 from pydantic import BaseModel
 
+from state.chain import Chain
 from state.requests import InventoryRequests
 from stocktake.web.problems import problems
 from stocktake.web.site import API, OPERATES, READS, TheCaller, TheRepository
+from stocktake.wiring import OpenRepository
 
 router = APIRouter(
     prefix=f"{API}/repositories/{{name}}/deltas", tags=["deltas"], dependencies=[READS], responses=problems()
@@ -44,20 +46,20 @@ def ask(one: TheRepository, caller: TheCaller, response: Response) -> DeltaReque
     number = requests.ask()
     log.info("delta %d of repository %s was asked for by %s", number, one.policy.name, caller.name or "somebody here")
     response.headers["location"] = f"{API}/repositories/{one.policy.name}/deltas/{number}"
-    return _told(requests, number)
+    return _told(one, number)
 
 
 @router.get("/{number}")
 def asked(one: TheRepository, number: Annotated[int, InPath(ge=1, le=2**53)]) -> DeltaRequest:
     """What became of a request. 404 too if Redis has lost its latest writes: then ask again."""
-    return _told(InventoryRequests(one.connection, one.policy.name), number)
+    return _told(one, number)
 
 
-def _told(requests: InventoryRequests, number: int) -> DeltaRequest:
-    asked, answer = requests.look()
+def _told(one: OpenRepository, number: int) -> DeltaRequest:
+    asked, answer = InventoryRequests(one.connection, one.policy.name).look()
     if number > asked:
         raise HTTPException(404, "no such request")
-    writer = requests.somebody_leads()
+    writer = Chain(one.connection, one.policy.name).is_led()
     if answer is None or answer.number < number:
         return DeltaRequest(number=number, state="waiting", sequence=None, sop_instance_uid=None, writer=writer)
     return DeltaRequest(
