@@ -79,7 +79,7 @@ class Died(Exception):
 
 # The method that begins the step after the one that the writer still did (the steps of writers/produce.py).
 STEPS = {
-    1: (Producer, "_watermark"),
+    1: (Producer, "_moment"),
     2: (Producer, "_plan"),
     3: (Producer, "_cut"),
     4: (Producer, "_read_whole_slice"),

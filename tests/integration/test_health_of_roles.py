@@ -124,4 +124,4 @@ def test_a_large_production_is_a_steady_sign_of_life_to_its_end(
 def step_in_hand() -> str:
     """Which step of a production this is called in."""
     names = [frame.name for frame in traceback.extract_stack()]
-    return next((name for name in names if name in ("_read_slice", "_assemble", "_settle", "_watermark")), "")
+    return next((name for name in names if name in ("_read_slice", "_assemble", "_settle", "_moment")), "")
