@@ -7,7 +7,6 @@ in one only: ANAP. ``python -m tests.conformance_tables`` puts the tables into t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -34,6 +33,7 @@ from state.record import InstanceRecord, SeriesRecord, StudyRecord, Tombstone
 from state.times import parse_time
 from state.values import Item, Value
 from stocktake.settings import load
+from tests.page_tables import fill
 from writers import iod, terms
 from writers.policy import InventoryPolicy
 from writers.study_items import StudyItems
@@ -287,15 +287,7 @@ def _only(dataset: Dataset, tags: Mapping[str, object]) -> Dataset:
 
 def with_tables(page: str) -> str:
     """The page with each table between its marks made anew."""
-    made = dict(tables())
-
-    def fill(match: re.Match[str]) -> str:
-        return f"{match[1]}\n\n" + "\n".join(made.pop(match[2])) + f"\n\n{match[3]}"
-
-    filled = re.sub(r"(<!-- table: (\w+) -->).*?(<!-- end -->)", fill, page, flags=re.DOTALL)
-    if made:
-        raise ValueError(f"the page has no place for {sorted(made)}")
-    return filled
+    return fill(page, dict(tables()))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from tests.page_tables import fill
+
 PAGE: Final = Path(__file__).parents[1] / "docs" / "sizing.md"
 
 SIZES: Final = (1_000_000, 100_000_000, 1_000_000_000)  # instances
@@ -196,15 +198,7 @@ def _three(number: float) -> str:
 
 def with_tables(page: str) -> str:
     """The page with each table between its marks worked out anew."""
-    made = tables(figures(page))
-
-    def fill(match: re.Match[str]) -> str:
-        return f"{match[1]}\n\n" + "\n".join(made.pop(match[2])) + f"\n\n{match[3]}"
-
-    filled = re.sub(r"(<!-- table: (\w+) -->).*?(<!-- end -->)", fill, page, flags=re.DOTALL)
-    if made:
-        raise ValueError(f"the page has no place for {sorted(made)}")
-    return filled
+    return fill(page, tables(figures(page)))
 
 
 if __name__ == "__main__":
