@@ -42,10 +42,8 @@ _PARTITIONS: Final = 4
 _MB: Final = 1_000_000
 _GROWN: Final = 1.05  # of what was held at first, and some bytes: more is growth
 _SLACK: Final = 5 * _MB
-_SERVERS: Final = (
-    "broker",
-    "Redis",
-)  # whose allocators are not ours; what the state takes is told by the server itself
+# Their allocators are not ours. What the state takes in Redis is told by the server itself.
+_SERVERS: Final = ("broker", "Redis")
 _SLOWER: Final = 1.5  # of what events took at first: more is slower. The machine itself changes its speed by a fifth
 _PATIENCE: Final = 900.0  # seconds for all that was sent flat out
 
