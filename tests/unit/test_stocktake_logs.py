@@ -17,6 +17,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from state.errors import StateMismatch, StateUnreachable
+from stocktake import logs
 from stocktake.cli import main
 from stocktake.exits import Exit
 from stocktake.logs import Json, Text, log_about, told_of
@@ -25,6 +26,14 @@ from tests.http_site import Client, raw_request
 
 ROOT: Final = Path(__file__).parents[2]
 MARKER: Final = "DOE^JANE"
+
+
+@pytest.fixture(autouse=True)
+def about_nobody() -> Iterator[None]:
+    """Tests of other files may have played a role in this thread."""
+    token = logs._about.set(logs.About())
+    yield
+    logs._about.reset(token)
 
 
 def record(message: str = "all is well", *args: object, error: BaseException | None = None, **extra: object) -> Any:
