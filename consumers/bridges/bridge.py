@@ -127,10 +127,13 @@ class Bridge:
             log.log(level, "%s: waits and tries again: %s", self._name, error)
             self._said = type(error)
         self._begun = False
-        self._waiting_for = "redis" if isinstance(error, StateError) else "the archive"
         if isinstance(error, PublishError):
             self._waiting_for = "kafka"
             self.close()
+        elif isinstance(error, StateError):
+            self._waiting_for = "redis"
+        else:
+            self._waiting_for = "the archive"
         pause = self._pause
         self._pause = min(2 * pause, _LONGEST)
         if isinstance(error, ArchiveBusy) and error.retry_after is not None:
