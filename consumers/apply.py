@@ -185,7 +185,7 @@ class Applier:
         Also the studies that have to be worked out anew for their patient, with events or without.
         """
         pending = Pending()
-        stores, others = 0, dict.fromkeys(Action, 0)  # most are stores, and to look an enumeration's member up is slow
+        store, stores, others = Action.STORE, 0, dict.fromkeys(Action, 0)  # most are stores, and a look-up is slow
         of_patients: list[PatientEvent] = []
         named_again: set[str] = set()
         groups: dict[str, tuple[int, list[Mixed]]] = {}
@@ -197,8 +197,11 @@ class Applier:
             for told in record.told:
                 counted: Action | None = None
                 if isinstance(told, Event):
-                    uid, owing = told.study_instance_uid, told.lacking or told.answers != ""
-                    counted = None if told.answers else told.action
+                    uid, owing = told.study_instance_uid, told.lacking
+                    if told.answers:
+                        owing = True
+                    else:
+                        counted = told.action
                 elif isinstance(told, PatientEvent):
                     if offset > everywhere[partition]:
                         of_patients.append(told)
@@ -213,7 +216,7 @@ class Applier:
                 if offset > applied[group[0]]:
                     if owing:
                         pending.owing = True
-                    if counted is Action.STORE:
+                    if counted is store:
                         stores += 1
                     elif counted is not None:
                         others[counted] += 1
@@ -223,7 +226,7 @@ class Applier:
         for uid, (shard, mixed) in groups.items():
             if mixed:
                 pending.by_shard.setdefault(shard, {})[uid] = mixed
-        for action, count in (others | {Action.STORE: stores}).items():
+        for action, count in (others | {store: stores}).items():
             self._counts[_COUNT_OF[action]] += count
         return pending, _Concerned(self._keep(of_patients), named_again)
 
@@ -284,10 +287,9 @@ class Applier:
         meanwhile: Meanwhile,
     ) -> list[int]:
         """Steps 3 and 4; the shards that were not written."""
+        new_to = self._told_at.new_to
         unknown = {
-            shard: sum(
-                merge(records[uid], self._told_at.new_to(records[uid], placed)) for uid, placed in studies.items()
-            )
+            shard: sum([merge(records[uid], new_to(records[uid], placed)) for uid, placed in studies.items()])
             for shard, studies in events.items()
         }
         for uid in concerned.by_news & records.keys():

@@ -113,24 +113,25 @@ class Intake:
             for begin in range(0, len(found), _STEP):
                 if batch:
                     yield True
-                for offset, timestamp, key, value, headers in found[begin : begin + _STEP]:
+                for record in found[begin : begin + _STEP]:
+                    offset, value, moment = record.offset, record.value, record.timestamp * 1000
                     told: list[Told] = []
                     if value is None:
                         self._counts["empty_records"] += 1
                     else:
                         try:
-                            told = decode(value, timestamp * 1000, key, headers)
+                            told = decode(value, moment, record.key, record.headers)
                         except BadEvent as error:
                             self._window.add_good(good)
                             good = -1  # this one is counted as bad
                             where = (partition.topic, partition.partition, offset)
-                            letter = self._set_aside(DeadLetter(*where, key, value, str(error)))
+                            letter = self._set_aside(DeadLetter(*where, record.key, value, str(error)))
                             if self._window.exceeded:
                                 taken.over = self._over_limit(letter)
                                 return
                             taken.letters.append(letter)
                     good += 1
-                    batch.append(Decoded(name, offset, told, timestamp * 1000))
+                    batch.append(Decoded(name, offset, told, moment))
                     for one in told:
                         if one.time > newest and _is_of_the_archive(one):
                             newest = one.time
@@ -181,9 +182,11 @@ def in_parts(records: Mapping[TopicPartition, list[Any]]) -> list[dict[TopicPart
 
 
 def _is_of_the_archive(told: Told) -> bool:
+    if isinstance(told, Event):
+        return not told.answers
     if isinstance(told, Look):
         return is_reference(told.owed)  # a bridge or crawl names studies
-    return not told.answers if isinstance(told, Event) else isinstance(told, PatientEvent)
+    return isinstance(told, PatientEvent)
 
 
 def _refuse_all_but_studies(told: Told, partition: TopicPartition, offset: int) -> None:

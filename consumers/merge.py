@@ -9,14 +9,19 @@ events again ends in the same record.
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from consumers.events import Action, Entity, Event
 from consumers.rejections import is_rejected, reject, restore
-from state.attributes import SOP_CLASS_UID, Level, patient_tags
+from state.attributes import PATIENT_ID, SOP_CLASS_UID, Level, patient_tags
 from state.record import InstanceRecord, LifeEnd, SeriesRecord, StudyRecord, Tombstone
 from state.studies import PartsWanted
 from state.values import Item
+
+# To look up an enumeration's member costs as much as to take an instance into its chunk.
+_STORE: Final = Action.STORE
+_STUDY: Final = Level.STUDY
+_INSTANCE: Final = Level.INSTANCE
 
 # An event and where it stands: its partition (``<topic id>:<partition>``) and Kafka offset.
 Placed: TypeAlias = tuple[Event, str, int]
@@ -56,15 +61,14 @@ class _Said:
         """Let the record's own attributes be overlaid with these, or replaced by them."""
         self.end()
         record = self._record
+        record.said_at = {} if replace else record.said_by_tag
         record.attributes = record.attributes | study if record.attributes and not replace else dict(study)
-        if replace:
-            record.said_at = {}
         self.study, self.time, self._tags = study, time, patient_tags(tuple(study))
 
     def end(self) -> None:
         """Note when the patient's attributes were said; whatever is said next is taken over."""
         if self._tags:
-            self._record.said_at = self._record.said_at | dict.fromkeys(self._tags, self.time)
+            self._record.said_at = self._record.said_by_tag | dict.fromkeys(self._tags, self.time)
             self._tags = frozenset()
         self.study = self.series = self.store_into = None
 
@@ -86,7 +90,7 @@ def merge(record: StudyRecord, placed: Sequence[Placed]) -> int:
             record.own_time = 1  # 0 is none: what is told to be from before 1970 counts as from its first moment
         if record.ended is not None and _belongs_to_ended_life(event, record.ended):
             continue
-        if event.action is Action.STORE:
+        if event.action is _STORE:
             for entity in event.entities:
                 series = said.store_into
                 if (
@@ -94,7 +98,7 @@ def merge(record: StudyRecord, placed: Sequence[Placed]) -> int:
                     and entity.series is said.series
                     and entity.study is said.study
                     and entity.series_instance_uid == said.series_instance_uid
-                    and event.level is Level.INSTANCE
+                    and event.level is _INSTANCE
                 ):
                     # Another instance of the same, of which nothing is said that is new.
                     if entity.expected_series is not None or entity.expected_instances is not None:
@@ -121,17 +125,17 @@ def merge(record: StudyRecord, placed: Sequence[Placed]) -> int:
 
 
 def _is_store_of_a_study(event: Event) -> bool:
-    return event.action is Action.STORE and event.level is Level.STUDY and len(event.entities) == 1
+    return event.action is _STORE and event.level is _STUDY and len(event.entities) == 1
 
 
 def _store_the_first(record: StudyRecord, event: Event) -> None:
     """What the rest comes to for the first event of a study, if it stores the study as such: in a backfill, most do."""
     [entity] = event.entities
-    time = event.time
-    record.own_time = max(time, 1)
-    record.attributes = dict(entity.study)
-    record.said_at = dict.fromkeys(patient_tags(tuple(entity.study)), time)
-    _announce(record, entity)
+    time, study = event.time, entity.study
+    record.own_time = time if time > 0 else 1
+    record.attributes = study
+    record.said_at = time if PATIENT_ID in study else dict.fromkeys(patient_tags(tuple(study)), time)
+    record.expected_series, record.expected_instances = entity.expected_series, entity.expected_instances
 
 
 def _announce(record: StudyRecord, entity: Entity) -> None:

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from kafka import IsolationLevel, KafkaConsumer
 from kafka.consumer.fetcher import Fetcher
 from kafka.errors import CorruptRecordError, KafkaError
+from msgspec import Struct
 
 _LOG_APPEND_TIME: Final = 1
 _LONGEST_NUMBER: Final = 64  # bits
 _NO_TIMESTAMP: Final = -1  # as Kafka has it
 
 
-class Record(NamedTuple):
+class Record(Struct, frozen=True, gc=False):
     """One message. ``timestamp`` is in milliseconds since the epoch, UTC."""
 
     offset: int
@@ -93,7 +94,7 @@ def read_batch(batch: Any) -> list[Record]:
     first_offset, first_timestamp = batch.base_offset, batch.first_timestamp
     appended = batch.max_timestamp if batch.timestamp_type == _LOG_APPEND_TIME else None
     records: list[Record] = []
-    make, add = tuple.__new__, records.append
+    add = records.append
     try:
         for _ in range(batch.records_count):
             # Most of these numbers are one byte long, lengths of messages two: a call for each would cost more than all
@@ -136,7 +137,7 @@ def read_batch(batch: Any) -> list[Record]:
                 at += 1
             if at != stop or at > end:
                 raise CorruptRecordError(f"a record at offset {first_offset + delta} is not as long as it says")
-            add(make(Record, (first_offset + delta, timestamp, key, value, headers)))
+            add(Record(first_offset + delta, timestamp, key, value, headers))
     except (IndexError, UnicodeDecodeError) as error:
         raise CorruptRecordError(f"a record after offset {first_offset} is cut off: {error}") from error
     if at != end:

@@ -29,7 +29,6 @@ from state.attributes import patient_tags
 from state.imports import FIELD, Covered, Note
 from state.patient_news import LaidOver, Patient, patient_of
 from state.record import InstanceRecord, InState, LifeEnd, Rejected, SeriesRecord, StudyRecord, Tombstone
-from state.values import Item
 
 HEAD: Final = (b"rev", b"time", b"study", b"series")
 FIRST_CHUNK: Final = b"c0"
@@ -66,7 +65,7 @@ class Packer:
             "f": f"{record.fingerprint:016x}" if record.series else _NO_FINGERPRINT,
             "u": record.own_time,
         }
-        if record.said_at:
+        if record.said_at != {}:
             study["p"] = _said_at(record)
         if record.laid_over.time:
             study["o"] = [*record.laid_over]
@@ -76,6 +75,8 @@ class Packer:
             study["i"] = [*record.covered]
         if record.rejected:
             study["r"] = {uid: [*one] for uid, one in record.rejected.items()}
+        if not record.series:
+            return orjson.dumps(study), b""
         series = [
             [
                 uid,
@@ -90,7 +91,7 @@ class Packer:
             ]
             for uid, one in record.series.items()
         ]
-        return orjson.dumps(study), orjson.dumps(series) if series else b""
+        return orjson.dumps(study), orjson.dumps(series)
 
     def pack_chunk(self, record: StudyRecord, index: int) -> bytes:
         """The field ``c<index>``; the chunk must be held."""
@@ -115,7 +116,7 @@ class Packer:
         in_state = InState(rev, int(time), study, series or b"", known["c"], patient_of(known["a"]))
         record = self._unpack(study_instance_uid, known, in_state)
         if "p" in known:
-            record.said_at = _as_said_at(known["p"], record.attributes)
+            record.said_at = known["p"]
         if "i" in known:
             record.covered = Covered(*known["i"])
         return record
@@ -192,16 +193,12 @@ def chunk_field(index: int) -> bytes:
 
 def _said_at(record: StudyRecord) -> int | dict[str, int]:
     """One time if all that the record holds of its patient was said then, as it most often was."""
+    if isinstance(record.said_at, int):
+        return record.said_at
     times = set(record.said_at.values())
     if len(times) == 1 and len(record.said_at) == len(patient_tags(tuple(record.attributes))):
         return times.pop()
     return record.said_at
-
-
-def _as_said_at(packed: int | dict[str, int], attributes: Item) -> dict[str, int]:
-    if isinstance(packed, dict):
-        return packed
-    return dict.fromkeys(patient_tags(tuple(attributes)), packed)
 
 
 def _as_series(row: list[Any]) -> SeriesRecord:
@@ -236,7 +233,8 @@ def _as_life_end(packed: list[int] | None) -> LifeEnd | None:
 
 def _transposed(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
     """Rows of attributes as one column for each tag; null where a row lacks it, short where the last ones do."""
-    if rows and all(row.keys() == rows[0].keys() for row in rows):
+    tags = [row.keys() for row in rows]
+    if rows and tags.count(tags[0]) == len(tags):
         return {tag: [row[tag] for row in rows] for tag in rows[0]}
     columns: dict[str, list[Any]] = {}
     for index, row in enumerate(rows):

@@ -75,7 +75,7 @@ class Patients:
         self.enter(entering, anchors, meanwhile)
         news = self.news(patients)
         for record in records:
-            record.laid_over = lay_over(record.attributes, record.said_at, news) if news else NOTHING
+            record.laid_over = lay_over(record.attributes, record.said_by_tag, news) if news else NOTHING
 
     def keep(
         self,

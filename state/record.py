@@ -18,7 +18,7 @@ from zlib import crc32
 from msgspec import Struct, field
 from xxhash import xxh3_64_intdigest
 
-from state.attributes import MODALITIES_IN_STUDY, MODALITY, SOP_CLASS_UID
+from state.attributes import MODALITIES_IN_STUDY, MODALITY, SOP_CLASS_UID, patient_tags
 from state.imports import Covered, Note
 from state.patient_news import NOTHING, LaidOver, Patient
 from state.values import Item
@@ -61,7 +61,7 @@ class InstanceRecord(Struct, gc=False):
         return bool(self.attributes.get(SOP_CLASS_UID))
 
 
-class SeriesRecord(Struct):
+class SeriesRecord(Struct, gc=False):
     """A series. ``stored`` is false while it is known by a removal alone; ``updated`` is its newest event's time.
 
     ``instances`` counts those inventoried, removed ones included; ``removed`` counts the removed among them;
@@ -123,7 +123,7 @@ class Rejected(NamedTuple):
     sop_instance_uids: list[str]
 
 
-class InState(Struct, frozen=True):
+class InState(Struct, frozen=True, gc=False):
     """What the state held when a record was read: what a write must find unchanged, and can leave alone."""
 
     rev: bytes = b""
@@ -134,15 +134,15 @@ class InState(Struct, frozen=True):
     patient: Patient | None = None
 
 
-class StudyRecord(Struct):
+class StudyRecord(Struct, gc=False):
     """One study. ``own_time`` is that of its newest own event (UTC microseconds), 0 while nothing was applied.
 
-    ``attributes`` are as its own events said them, ``said_at`` when they said those of the patient, by tag; what news
-    of the patient lays over them stands apart. ``dropped_at`` is by partition the Kafka offset of the latest store that
-    dropped what the record held: earlier events of that partition are in the record already, whatever is read again.
-    ``renewed``: its rev changes with the next write even if nothing else does. ``covered`` are the events that the
-    Inventory had in it which the record came from; ``note`` is written with a record that is imported. ``rejected`` is
-    by the SOP Instance UID of each rejection note what it removed.
+    ``attributes`` are as its own events said them, ``said_at`` when they said those of the patient: by tag, or one time
+    for all of them; what news of the patient lays over them stands apart. ``dropped_at`` is by partition the Kafka
+    offset of the latest store that dropped what the record held: earlier events of that partition are in the record
+    already, whatever is read again. ``renewed``: its rev changes with the next write even if nothing else does.
+    ``covered`` are the events that the Inventory had in it which the record came from; ``note`` is written with a
+    record that is imported. ``rejected`` is by the SOP Instance UID of each rejection note what it removed.
 
     ``chunks[i]`` is None while that chunk is not held; ``known_instances`` counts the inventoried instances of all
     series, removed ones included.
@@ -151,7 +151,7 @@ class StudyRecord(Struct):
     study_instance_uid: str
     own_time: int = 0
     attributes: Item = field(default_factory=dict)
-    said_at: dict[str, int] = field(default_factory=dict)
+    said_at: dict[str, int] | int = field(default_factory=dict)
     laid_over: LaidOver = NOTHING
     dropped_at: dict[str, int] = field(default_factory=dict)
     covered: Covered | None = None
@@ -167,6 +167,13 @@ class StudyRecord(Struct):
     note: Note | None = None
     rejected: dict[str, Rejected] = field(default_factory=dict)
     changed_chunks: set[int] = field(default_factory=set)
+
+    @property
+    def said_by_tag(self) -> dict[str, int]:
+        """When its own events said what they said of the patient, by tag."""
+        if isinstance(self.said_at, dict):
+            return self.said_at
+        return dict.fromkeys(patient_tags(tuple(self.attributes)), self.said_at)
 
     # --- what is held below ------------------------------------------------------------------------------------
 

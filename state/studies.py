@@ -81,6 +81,7 @@ class Studies:
         self.shards = shards
         self._keys = [ShardKeys(repository, shard) for shard in range(shards)]
         self._comparison = comparison
+        self._applying = [_keys_of_shard(keys, comparison) for keys in self._keys]
 
     def shard_of(self, study_instance_uid: str) -> int:
         return shard_of(study_instance_uid, self.shards)
@@ -195,7 +196,7 @@ class Studies:
         records: Sequence[StudyRecord],
         debts: Sequence[DebtMove],
     ) -> ScriptCall:
-        keys = self._keys[shard]
+        keys, pack_head, next_rev = self._keys[shard], self._packer.pack_head, self._revs.next
         comparison = self._comparison
         args: list[Arg] = ["" if comparison is None else comparison.side, len(moves)]
         for move in moves:
@@ -204,17 +205,18 @@ class Studies:
         stem = keys.study("")
         for record in records:
             before, uid, time = record.in_state, record.study_instance_uid, record.update_time
-            study, series = self._packer.pack_head(record)
+            study, series = pack_head(record)
             if not _is_changed(record, time, study, series):
                 if record.renewed:
                     keys_of_changed.append(stem + uid)
-                    args += (uid, before.rev, 2, b"rev", self._revs.next(), 0)
+                    args += (uid, before.rev, 2, b"rev", next_rev(), 0)
                     if comparison is not None:
                         args.append("")
                 continue
             keys_of_changed.append(stem + uid)
-            rev = self._revs.next()
+            rev = next_rev()
             words: list[Arg] = [b"rev", rev, b"time", time, b"study", study]
+            gone: Sequence[bytes] = ()
             if record.note is not None:
                 words += (FIELD, record.note.pack(rev))
             if series != before.series:
@@ -222,7 +224,8 @@ class Studies:
             for index in sorted(record.changed_chunks):
                 if index < len(record.chunks):
                     words += (chunk_field(index), self._packer.pack_chunk(record, index))
-            gone = [chunk_field(index) for index in range(len(record.chunks), before.chunks)]
+            if before.chunks > len(record.chunks):
+                gone = [chunk_field(index) for index in range(len(record.chunks), before.chunks)]
             args += (uid, before.rev, len(words), *words, len(gone), *gone)
             if comparison is not None:
                 args.append("" if comparison.is_elsewhere(uid) else comparison.summary(record))
@@ -231,20 +234,7 @@ class Studies:
             args += debt
         return ScriptCall(
             "apply",
-            [
-                keys.offsets,
-                keys.updated,
-                keys.changed,
-                keys.generation,
-                keys.start,
-                keys.cut,
-                keys.anchors,
-                keys.owed,
-                keys.owed_due,
-                keys.owed_tries,
-                *(() if comparison is None else comparison.keys(shard)),
-                *keys_of_changed,
-            ],
+            [*self._applying[shard], *keys_of_changed],
             args,
         )
 
@@ -317,6 +307,23 @@ class Studies:
             for uid, fields in zip(uids, found, strict=True):
                 if fields:
                     yield ReadStudy(unpack(uid, fields), read_at)
+
+
+def _keys_of_shard(keys: ShardKeys, comparison: Comparison | None) -> tuple[str, ...]:
+    """What apply.lua wants of a shard, whatever the studies."""
+    return (
+        keys.offsets,
+        keys.updated,
+        keys.changed,
+        keys.generation,
+        keys.start,
+        keys.cut,
+        keys.anchors,
+        keys.owed,
+        keys.owed_due,
+        keys.owed_tries,
+        *(() if comparison is None else comparison.keys(keys.shard)),
+    )
 
 
 def batches(found: Iterable[T], size: int) -> Iterator[list[T]]:

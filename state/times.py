@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from functools import lru_cache
 from typing import Final
@@ -70,15 +69,18 @@ def parse_time(text: str, zone: tzinfo = UTC) -> int:
     Raises:
         ValueError: the text is neither, or names a moment outside the years 1 to 9999.
     """
-    if len(text) == _USUAL_ISO and text[19] == "." and text[26] in "+-" and text[29] == ":":
-        minute, within = (text[:17], text[26:]), text[17:19] + text[20:26]
-    elif len(text) == _USUAL_DT and text[14] == "." and text[21] in "+-":
-        minute, within = (text[:12], text[21:]), text[12:14] + text[15:21]
+    if len(text) == _USUAL_ISO and text[19] == ".":
+        begin, within, offset = text[:17], text[17:19] + text[20:26], text[26:]
+    elif len(text) == _USUAL_DT and text[14] == ".":
+        begin, within, offset = text[:12], text[12:14] + text[15:21], text[21:]
     else:
         return _parse_any(text, zone)
     if within.isdecimal() and within.isascii() and within < _SIXTY:
-        with suppress(ValueError):  # told below, of the whole text
-            return _minute(*minute) + int(within)
+        try:
+            minute = _minute(begin, offset)
+        except ValueError:
+            return _parse_any(text, zone)  # which tells of the whole text
+        return minute + int(within)
     return _parse_any(text, zone)
 
 

@@ -184,20 +184,18 @@ def _uri(text: str) -> str | None:
 # JSON escapes.
 def _plain(more: str) -> dict[str, str]:
     """Patterns by VR; ``more`` are the characters beyond ASCII, as a class has them."""
-    in_name = rf"[ !#-<>-\[\]_-~{more}]"
-    inside, at_end = rf"[ !#-\[\]-~{more}]", rf"[!#-\[\]-~{more}]"
 
-    def short(limit: int, inside: str = inside, at_end: str = at_end) -> str:
-        return rf"{at_end}(?:{inside}{{0,{limit - 2}}}{at_end})?"
+    def unpadded(characters: str, limit: int) -> str:
+        return rf"(?! )[{characters}]{{1,{limit}}}+(?<! )"
 
     return {
-        "AE": short(16, r"[ !#-\[\]-~]", r"[!#-\[\]-~]"),
-        "CS": r"[A-Z0-9_](?:[A-Z0-9_ ]{0,14}[A-Z0-9_])?",
+        "AE": unpadded(r" !#-\[\]-~", 16),
+        "CS": unpadded("A-Z0-9_ ", 16),
         "DA": r"(?:19|20)[0-9]{2}(?:(?:0[1-9]|1[0-2])(?:0[1-9]|1[0-9]|2[0-8])|(?:0[13-9]|1[0-2])(?:29|30)"
         r"|(?:0[13578]|1[02])31)",
-        "LO": short(64),
-        "PN": rf"(?! )(?=[^\"]{{1,64}}(?:\"|\Z)){in_name}*(?:\^{in_name}*){{0,4}}(?<! )",
-        "SH": short(16),
+        "LO": unpadded(rf" !#-\[\]-~{more}", 64),
+        "PN": "(?!" + r"[^^\"]*+\^" * 5 + ")" + unpadded(rf" !#-<>-\[\]-~{more}", 64),  # five components at most
+        "SH": unpadded(rf" !#-\[\]-~{more}", 16),
         "TM": r"(?:[01][0-9]|2[0-3])[0-5][0-9][0-5][0-9](?:\.[0-9]{1,6})?",
         "UI": r"(?![0-9.]*\.\.)(?!\.)[0-9.]{1,64}(?<!\.)",
         "UR": r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+",

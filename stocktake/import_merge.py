@@ -42,8 +42,9 @@ def _came_back(held: StudyRecord, known: StudyRecord) -> bool:
 def _fill(held: StudyRecord, known: StudyRecord) -> bool:
     """Take over attributes of the study that nothing was said of since."""
     missing = known.attributes.keys() - held.attributes.keys()
+    said_before = {tag: time for tag, time in known.said_by_tag.items() if tag in missing}
+    held.said_at = said_before | held.said_by_tag
     held.attributes = known.attributes | held.attributes
-    held.said_at = {tag: time for tag, time in known.said_at.items() if tag in missing} | held.said_at
     return bool(missing)
 
 

@@ -85,7 +85,8 @@ class InstanceForm:
         if b'"id"' in layout:
             named = sorted([*named, (layout.scalar(b'"id"'), "id")])
         self._head = _around(message, (0, begin), named).match
-        self._tail = _around(message, (end, len(message)), named).fullmatch
+        fixed = named[-1][0][1] <= begin  # nothing after the data set may differ, as in most messages
+        self._tail = None if fixed else _around(message, (end, len(message)), named).fullmatch
         self._time_first = time[1] <= begin
         uid_begin, uid_end = layout.uid(SOP_INSTANCE_UID)
         spans = {tag: layout.values(tag) for tag in layout.dataset if tag in varying}
@@ -101,11 +102,14 @@ class InstanceForm:
             pieces.append((message[at:inside], inside - at, message[closing : closing + 1], what))
             at = closing
         self._pieces = tuple(pieces)
-        self._last = message[at:end]
+        self._last = message[at:] if fixed else message[at:end]
         self._same = {tag: value for tag, value in self._entity.instance.items() if tag not in spans}
 
-    def read(self, message: bytes, repairs: Repairs) -> tuple[str, Entity] | None:
-        """The time as it is written and the instance; None if the message has another form or has to be mended."""
+    def read(self, message: bytes, repairs: Repairs) -> tuple[Event, str, Entity] | None:
+        """The event that it is like, the time as it is written and the instance.
+
+        None if the message has another form or has to be mended.
+        """
         head = self._head(message)
         if head is None:
             return None
@@ -132,11 +136,17 @@ class InstanceForm:
                     if value is None:
                         return None
                 instance[tag] = value
-        if not message.startswith(self._last, at) or (passed and not _are_values(_NO_VALUE.join(passed))):
+        if passed and not _are_values(_NO_VALUE.join(passed)):
             return None
-        tail = self._tail(message, at + len(self._last))
-        if tail is None:
-            return None
+        if self._tail is None:
+            if message[at:] != self._last:
+                return None
+            tail = head
+        else:
+            found = self._tail(message, at + len(self._last))
+            if found is None or not message.startswith(self._last, at):
+                return None
+            tail = found
         like = self._entity
         entity = Entity(
             like.series_instance_uid,
@@ -147,7 +157,7 @@ class InstanceForm:
             like.expected_series,
             like.expected_instances,
         )
-        return str((head if self._time_first else tail)[1], "ascii"), entity
+        return self.event, str((head if self._time_first else tail)[1], "ascii"), entity
 
 
 def _root_of(layout: Layout, like: InstanceForm | None) -> bytes:
@@ -204,7 +214,7 @@ class InstanceForms:
             found = latest.read(message, repairs)
             if found is not None:
                 self._read += 1
-                return latest.event, *found
+                return found
         form = self._form_of(message)
         if form is None or form is latest:
             return None
@@ -216,7 +226,7 @@ class InstanceForms:
             if len(self._latest) >= _MOST_SERIES:
                 self._latest.clear()
             self._latest[key] = form
-        return form.event, *found
+        return found
 
     def _form_of(self, message: bytes) -> InstanceForm | None:
         """The form that a message may have, by what seems to be its Series Instance UID."""

@@ -132,14 +132,14 @@ class NativeFormat:
         repairs.repaired = repairs.emptied = 0
         instance = self._instance_forms.read(value, key, repairs)
         if instance is not None:
-            like, time, entity = instance
-            when = self.time_of(time, timestamp)
-            return [Event(like.action, like.level, like.study_instance_uid, when, (entity,), like.reason)]
-        study = self._study_forms.read(value, repairs)
-        if study is not None:
-            like, time, uid, entity = study
-            return [Event(like.action, like.level, uid, self.time_of(time, timestamp), (entity,), like.reason)]
-        return None
+            like, text, entity = instance
+            uid = like.study_instance_uid
+        else:
+            study = self._study_forms.read(value, repairs)
+            if study is None:
+                return None
+            like, text, uid, entity = study
+        return [Event(like.action, like.level, uid, self.time_of(text, timestamp), (entity,), like.reason)]
 
     def read_dataset(self, dataset: Dataset, level: Level) -> tuple[str, Entity]:
         """The Study Instance UID and what a data set says, for other formats; counts values that had to be mended.

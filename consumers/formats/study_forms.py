@@ -20,7 +20,7 @@ from consumers.events import Entity, Event
 from consumers.formats.datasets import Dataset, Slot, announced
 from consumers.formats.layout import Layout, NotPlain, Span
 from state.attributes import NUMBER_OF_STUDY_RELATED_INSTANCES, NUMBER_OF_STUDY_RELATED_SERIES, STUDY_INSTANCE_UID
-from state.values import Repairs
+from state.values import Item, Repairs
 from state.vr import PLAIN_TEXT
 
 _MOST_FORMS: Final = 8
@@ -31,6 +31,7 @@ _MOMENT: Final = r"([0-9A-Za-z.:+\- ]+)"
 _ID: Final = r'("[^\x00-\x1f"\\]*"|-?(?:0|[1-9][0-9]*))'
 _ELEMENT: Final = r"(\{.*?\})"  # of any kind; whether it is one is looked at
 _VALUE: Final = r'(?:"[^\x00-\x1f"\\]*"|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?)'
+_NOTHING: Final[Item] = {}
 _COUNTS: Final = (NUMBER_OF_STUDY_RELATED_SERIES, NUMBER_OF_STUDY_RELATED_INSTANCES)
 
 
@@ -60,7 +61,7 @@ class StudyForm:
         self.event = event
         self._fullmatch = re.compile(self.pattern, re.DOTALL).fullmatch
         self._time, self._uid = names.index("time"), names.index(STUDY_INSTANCE_UID)
-        self._counts = tuple(names.index(tag) if tag in names else None for tag in _COUNTS)
+        self._series, self._instances = (names.index(tag) if tag in names else None for tag in _COUNTS)
         self._values = itemgetter(*(names.index(tag) for tag in self._tags))
         self._separator = f'"{layout.comma.decode()}"'
         self._elements = tuple(
@@ -71,8 +72,8 @@ class StudyForm:
             place for place, tag in enumerate(self._tags) if slots[tag].attribute.vm != "1" and place not in whole
         )
 
-    def read(self, message: str, repairs: Repairs) -> tuple[str, str, Entity] | None:
-        """The time as it is written, the Study Instance UID and what is said of the study.
+    def read(self, message: str, repairs: Repairs) -> tuple[Event, str, str, Entity] | None:
+        """The event that it is like, the time as it is written, the Study Instance UID and what is said of the study.
 
         None if the message has another form or has to be mended.
         """
@@ -91,10 +92,11 @@ class StudyForm:
                 if value is None:
                     return None
             values[place] = value
-        series, instances = [None if at is None else _count(groups[at]) for at in self._counts]
         item = dict(zip(self._tags, values, strict=True))
-        entity = Entity(None, None, item, expected_series=series, expected_instances=instances)
-        return groups[self._time], groups[self._uid], entity
+        series = None if self._series is None else _count(groups[self._series])
+        instances = None if self._instances is None else _count(groups[self._instances])
+        entity = Entity(None, None, item, _NOTHING, _NOTHING, series, instances)
+        return self.event, groups[self._time], groups[self._uid], entity
 
 
 class StudyForms:
@@ -106,7 +108,7 @@ class StudyForms:
         self._read_in_full = 0
 
     def read(self, message: bytes, repairs: Repairs) -> tuple[Event, str, str, Entity] | None:
-        """An event of the same form and what :meth:`StudyForm.read` gives; None if it has to be read in full."""
+        """What :meth:`StudyForm.read` of the form that it has gives; None if it has to be read in full."""
         if not self._forms:
             return None
         try:
@@ -116,7 +118,7 @@ class StudyForms:
         for form in self._forms:
             found = form.read(text, repairs)
             if found is not None:
-                return form.event, *found
+                return found
         return None
 
     def learn(self, message: bytes, dataset: Dataset, event: Event) -> None:
