@@ -9,11 +9,11 @@ from typing import Any, Final, Protocol
 
 from kafka import TopicPartition
 
-from consumers.apply import Decoded
 from consumers.counts import Counts
 from consumers.dead_letters import DeadLetter, DeadLetterWindow
 from consumers.errors import DeadLetterLimit, TopicUnusable
 from consumers.events import BadEvent, Event, Heartbeat, Look, PatientEvent, Told
+from consumers.grouping import Decoded
 from consumers.policy import ConsumerPolicy
 from consumers.topics import Topic
 from state.attributes import Level
@@ -21,7 +21,7 @@ from state.debts import is_reference
 
 log = logging.getLogger(__name__)
 
-_KEYS: Final = 1250  # of one part
+_KEYS: Final = 2500  # of one part
 _STEP: Final = 20  # records: a fraction of a millisecond
 
 

@@ -9,7 +9,8 @@
 
 Step 1 is in :mod:`consumers.source` and :mod:`consumers.intake`, steps 2 to 5 are in :mod:`consumers.apply`. Whatever
 crashes between them, the shards' own offsets say what was applied: reading starts again after the lowest of them, and
-what a shard already covers is dropped in step 1.
+what a shard already covers is dropped in step 1. Whether step 4 was done is asked when the next batch comes to step 2,
+and before step 5.
 """
 
 from __future__ import annotations
@@ -118,6 +119,7 @@ class Consumer:
     def _turn(self, *, hurry: bool) -> bool:
         """One turn of the loop; whether everything is applied, if it was time to ask. ``hurry``: when idle, it is."""
         records = self._source.poll(_POLL)
+        self._applier.settle()
         self._give_up(self._places.take_revoked())
         found = self._places.find()
         for one in sorted(found):
@@ -142,7 +144,7 @@ class Consumer:
         if taken.letters:
             self._dead_letters.write(taken.letters)
         if taken.batch:
-            self._applier.apply(taken.batch, meanwhile)
+            self._applier.begin(taken.batch, meanwhile)
         for partition, found in records.items():
             place = self._places[partition]
             place.next = found[-1].offset + 1

@@ -106,7 +106,12 @@ def merge(record: StudyRecord, placed: Sequence[Placed]) -> int:
                     said.time = time
                     if time > series.updated:
                         series.updated = time
-                    dropped = _put(record, event, said.series_instance_uid, entity)
+                    into = said.series_instance_uid
+                    if entity.rejects is None and record.add_instance(
+                        _sop_uid(entity), InstanceRecord(into, entity.instance)
+                    ):
+                        continue
+                    dropped = _put(record, event, into, entity)
                 else:
                     dropped = _store(record, event, entity, said)
                 if dropped:

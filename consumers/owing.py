@@ -48,6 +48,10 @@ class Owing:
         self._debts = debts
         self._follows = follows
 
+    def is_asked(self, *, owing: bool) -> bool:
+        """Whether :meth:`decide` has to ask the state."""
+        return self._follows or owing
+
     def decide(self, pending: Mapping[int, Mapping[str, Sequence[Mixed]]], *, owing: bool) -> Decided:
         """What counts of it now. One round trip, none if nothing can be owed.
 

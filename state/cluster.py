@@ -7,7 +7,7 @@ moves, or a primary that is replaced, can refuse any of them. A slot with a sing
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from select import POLLIN
@@ -97,6 +97,11 @@ class Cluster:
             if hard:
                 patience.pause(_told(hard[0]))
         return Answers(replies, [place for place, reply in enumerate(replies) if isinstance(reply, Exception)])
+
+    def begin(self, commands: Sequence[Command]) -> Callable[[], Answers]:
+        """As :meth:`exchange`; what this returns has the replies already."""
+        answers = self.exchange(commands)
+        return lambda: answers
 
     def everywhere(self, commands: Sequence[Command]) -> list[Answers]:
         """The same commands to every primary."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha1
@@ -68,6 +68,8 @@ class Servers(Protocol):
     """Where commands go: :class:`state.one_server.OneServer` or :class:`state.cluster.Cluster`."""
 
     def exchange(self, commands: Sequence[Command]) -> Answers: ...
+
+    def begin(self, commands: Sequence[Command]) -> Callable[[], Answers]: ...
 
     def everywhere(self, commands: Sequence[Command]) -> list[Answers]: ...
 
@@ -188,9 +190,27 @@ class Connection:
 
         ``meanwhile`` is done while the servers do their work.
         """
+        return self.begin(calls, meanwhile)(meanwhile)
+
+    def begin(self, calls: Iterable[ScriptCall], meanwhile: Meanwhile = None) -> Callable[[Meanwhile], list[Any]]:
+        """Send calls of scripts as :meth:`call`; their replies are read by calling what this returns, once.
+
+        What is sent in between may be carried out before them.
+        """
         commands = Pending((self._evalsha(call) for call in calls), meanwhile)
         with self.errors():
-            replies, failed = self._servers.exchange(commands)
+            finish = self._servers.begin(commands)
+
+        def replies(meanwhile: Meanwhile = None) -> list[Any]:
+            commands.meanwhile = meanwhile
+            return self._with_scripts(commands, finish)
+
+        return replies
+
+    def _with_scripts(self, commands: Sequence[Command], exchange: Callable[[], Answers]) -> list[Any]:
+        """The replies, once the servers know the scripts."""
+        with self.errors():
+            replies, failed = exchange()
             for _ in range(_LOADS):
                 missing = [place for place in failed if isinstance(replies[place], exceptions.NoScriptError)]
                 if not missing:

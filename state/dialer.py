@@ -158,14 +158,36 @@ def borrowed(pool: redis.ConnectionPool) -> Iterator[Any]:
 
 def exchange_over(pool: redis.ConnectionPool, commands: Sequence[Command]) -> Answers:
     """:func:`exchange` over a connection of a pool."""
+    return begin_over(pool, commands)()
+
+
+def begin_over(pool: redis.ConnectionPool, commands: Sequence[Command]) -> Callable[[], Answers]:
+    """Write commands over a connection of a pool; their replies are read by calling what this returns, once.
+
+    Until then nobody else has the connection. Both raise as :func:`exchange`.
+    """
     connection: Any = pool.get_connection()
-    try:
-        return exchange(connection, commands)
-    except BaseException:
-        connection.disconnect()
-        raise
-    finally:
+
+    def give_back(*, broken: bool) -> None:
+        if broken:
+            connection.disconnect()
         pool.release(connection)
+
+    def finish() -> Answers:
+        broken = True
+        try:
+            answers = _read(connection, commands)
+            broken = False
+            return answers
+        finally:
+            give_back(broken=broken)
+
+    try:
+        write(connection, commands, _pending(commands))
+    except BaseException:
+        give_back(broken=True)
+        raise
+    return finish
 
 
 class Pending(Sequence[Command]):
@@ -175,19 +197,19 @@ class Pending(Sequence[Command]):
     """
 
     def __init__(self, source: Iterable[Command], meanwhile: Meanwhile = None) -> None:
+        self.meanwhile = meanwhile
         self._source = iter(source)
         self._made: list[Command] = []
-        self._meanwhile = meanwhile
 
     def wait(self, connection: Any, event: int) -> None:
         """Do other work, as long as there is some, until a connection is ready for ``event`` (of :mod:`select`)."""
-        if self._meanwhile is None or (event == select.POLLIN and holds_replies(connection)):
+        if self.meanwhile is None or (event == select.POLLIN and holds_replies(connection)):
             return
         ready = select.poll()
         ready.register(connection._sock, event)
         while not ready.poll(0):
-            if not self._meanwhile():
-                self._meanwhile = None
+            if not self.meanwhile():
+                self.meanwhile = None
                 return
 
     def __iter__(self) -> Iterator[Command]:
@@ -243,8 +265,16 @@ def exchange(connection: Any, commands: Sequence[Command]) -> Answers:
     Raises:
         redis.RedisError: the connection is lost, or the server loads its data; how much was carried out is not known.
     """
-    pending = commands if isinstance(commands, Pending) else None
-    write(connection, commands, pending)
+    write(connection, commands, _pending(commands))
+    return _read(connection, commands)
+
+
+def _pending(commands: Sequence[Command]) -> Pending | None:
+    return commands if isinstance(commands, Pending) else None
+
+
+def _read(connection: Any, commands: Sequence[Command]) -> Answers:
+    pending = _pending(commands)
     read = connection.read_response
     replies: list[Any] = []
     failed: list[int] = []

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, Protocol
 
 import redis
 from redis.exceptions import AuthenticationError, ConnectionError, MasterDownError, ReadOnlyError, TimeoutError
 
 from state.address import Address
-from state.dialer import Answers, Command, Dialer, exchange_over
+from state.dialer import Answers, Command, Dialer, begin_over, exchange_over
 from state.patience import Patience, Waiting
 
 _DEMOTED: Final = (ReadOnlyError, MasterDownError)
@@ -71,12 +72,38 @@ class OneServer:
         Raises:
             redis.RedisError: the server cannot be reached or refuses the user; it takes no writes.
         """
+        return self._finish(commands, None)
+
+    def begin(self, commands: Sequence[Command]) -> Callable[[], Answers]:
+        """Send commands in one go; their replies are read by calling what this returns, once, and as :meth:`exchange`.
+
+        Until then no command of another exchange waits for these, and nothing tells whether they are carried out.
+        """
+        pool = None
+        try:
+            pool = self._current()
+            begun = pool, begin_over(pool, commands)
+        except AuthenticationError:
+            raise
+        except (ConnectionError, TimeoutError):
+            self._forget(pool)
+            return partial(self._finish, commands, None)
+        return partial(self._finish, commands, begun)
+
+    def _finish(
+        self, commands: Sequence[Command], begun: tuple[redis.ConnectionPool, Callable[[], Answers]] | None
+    ) -> Answers:
+        """The replies of what was begun, if anything was; else, and where they do not come, those of a new exchange."""
         patience = Patience(self._dialer.timeout, self._waiting)
         while True:
             pool = None
             try:
-                pool = self._current()
-                answers = exchange_over(pool, commands)
+                if begun is not None:
+                    (pool, finish), begun = begun, None
+                    answers = finish()
+                else:
+                    pool = self._current()
+                    answers = exchange_over(pool, commands)
                 if answers.failed:
                     _raise_if_demoted(answers)
             except AuthenticationError:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
 from secrets import token_bytes
 from types import MappingProxyType
-from typing import Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from msgspec import Struct, field
 
@@ -168,26 +168,25 @@ class Studies:
 
         ``debts`` are by shard, of shards that are among ``batches``; ``meanwhile`` as in :meth:`Connection.call`.
         """
+        return self.begin_write(batches, meanwhile, debts)(meanwhile)
+
+    def begin_write(
+        self,
+        batches: Mapping[int, tuple[Sequence[OffsetMove], Sequence[StudyRecord]]],
+        meanwhile: Meanwhile = None,
+        debts: Mapping[int, Sequence[DebtMove]] = MappingProxyType({}),
+    ) -> Callable[[Meanwhile], Written]:
+        """As :meth:`write`, but what became of it is told by calling what this returns, once."""
         # One shard's records are packed while the server works on those before.
         calls = (
             self._apply_call(shard, moves, records, debts.get(shard, ())) for shard, (moves, records) in batches.items()
         )
-        raised = late = 0
-        conflicts: dict[int, StateError] = {}
-        replies = self._connection.call(calls, meanwhile)
-        for (shard, (moves, _)), reply in zip(batches.items(), replies, strict=True):
-            outcome = reply[0]
-            if outcome == b"applied":
-                raised += reply[1]
-                late += reply[2]
-            elif outcome == b"offset":
-                move = moves[reply[1]]
-                conflicts[shard] = OffsetConflict(move.partition, shard, move.expected, reply[2])
-            elif outcome == b"anchor":
-                conflicts[shard] = AnchorGone(moves[reply[1]].partition, shard)
-            else:
-                conflicts[shard] = RevConflict(shard)
-        return Written(raised, late, conflicts)
+        replies = self._connection.begin(calls, meanwhile)
+
+        def written(meanwhile: Meanwhile) -> Written:
+            return _written(batches, replies(meanwhile))
+
+        return written
 
     def _apply_call(
         self,
@@ -324,6 +323,27 @@ def _keys_of_shard(keys: ShardKeys, comparison: Comparison | None) -> tuple[str,
         keys.owed_tries,
         *(() if comparison is None else comparison.keys(keys.shard)),
     )
+
+
+def _written(
+    batches: Mapping[int, tuple[Sequence[OffsetMove], Sequence[StudyRecord]]], replies: Sequence[Any]
+) -> Written:
+    """What apply.lua has answered for each shard."""
+    raised = late = 0
+    conflicts: dict[int, StateError] = {}
+    for (shard, (moves, _)), reply in zip(batches.items(), replies, strict=True):
+        outcome = reply[0]
+        if outcome == b"applied":
+            raised += reply[1]
+            late += reply[2]
+        elif outcome == b"offset":
+            move = moves[reply[1]]
+            conflicts[shard] = OffsetConflict(move.partition, shard, move.expected, reply[2])
+        elif outcome == b"anchor":
+            conflicts[shard] = AnchorGone(moves[reply[1]].partition, shard)
+        else:
+            conflicts[shard] = RevConflict(shard)
+    return Written(raised, late, conflicts)
 
 
 def batches(found: Iterable[T], size: int) -> Iterator[list[T]]:

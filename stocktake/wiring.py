@@ -86,9 +86,10 @@ def comparison_of(settings: Settings, repository: str) -> Comparison | None:
 
 @dataclass(frozen=True, slots=True)
 class OpenConsumer:
-    """A consumer and what has to be closed after it."""
+    """A consumer, what it works with, and what has to be closed after it."""
 
     consumer: Consumer
+    applier: Applier
     source: Source
     dead_letters: DeadLetterTopic
     counts: Counts
@@ -119,9 +120,10 @@ def open_consumer(settings: Settings, opened: OpenRepository, *, worker: int = 1
     dead_letters = DeadLetterTopic(settings.kafka)
     zone = ZoneInfo(opened.policy.timezone)
     native = NativeFormat(settings.consumer, zone, counts, settings.inventory.level, asks=asks)
+    applier = Applier(opened.studies, opened.patients, owing, counts)
     consumer = Consumer(
         source,
-        Applier(opened.studies, opened.patients, owing, counts),
+        applier,
         Intake(opened.policy.name, event_format(opened.policy.format, native, counts), settings.consumer, counts),
         dead_letters,
         opened.repository,
@@ -131,7 +133,7 @@ def open_consumer(settings: Settings, opened: OpenRepository, *, worker: int = 1
         open_health(settings, Member("consumer", opened.policy.name, worker)),
         bridged=opened.policy.heartbeats,
     )
-    return OpenConsumer(consumer, source, dead_letters, counts)
+    return OpenConsumer(consumer, applier, source, dead_letters, counts)
 
 
 def open_producer(

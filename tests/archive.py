@@ -15,9 +15,10 @@ from typing import Any, Final
 
 import orjson
 
-from consumers.apply import Applier, Decoded
+from consumers.apply import Applier
 from consumers.counts import Counts
 from consumers.formats.native import NativeFormat
+from consumers.grouping import Decoded
 from consumers.owing import Owing
 from state.attributes import SOP_CLASS_UID, Attribute, Level, recordable
 from state.chain import Lease

@@ -20,10 +20,11 @@ import orjson
 from kafka import KafkaProducer
 from redis import Redis
 
-from consumers.apply import Applier, Decoded
+from consumers.apply import Applier
 from consumers.counts import Counts
 from consumers.dead_letters import DeadLetterTopic
 from consumers.formats.native import NativeFormat
+from consumers.grouping import Decoded
 from consumers.health import Health
 from consumers.intake import Intake
 from consumers.loop import Clock, Consumer

@@ -17,9 +17,10 @@ from zoneinfo import ZoneInfo
 
 from redis import Redis
 
-from consumers.apply import Applier, Decoded
+from consumers.apply import Applier
 from consumers.counts import Counts
 from consumers.formats.native import NativeFormat
+from consumers.grouping import Decoded
 from consumers.owing import Owing
 from state.attributes import Level
 from state.keys import ShardKeys

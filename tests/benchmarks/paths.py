@@ -94,11 +94,12 @@ def apply(servers: Servers, topic: str, count: int, studies: int, repository: st
         source_poll = following.source.poll
 
         def timed_poll(timeout: float) -> Mapping[TopicPartition, list[Any]]:
-            # The loop polls when everything polled before is applied.
+            # The loop polls when everything polled before is applied, and then asks whether the last of it is written.
             applied = following.counts["events_store"]
             if not watch.running and following.source.positions():
                 watch.start()
             if applied >= count and not found:
+                following.applier.settle()
                 found.append(watch.stop(applied))
                 stop.set()
             return source_poll(timeout)

@@ -9,12 +9,14 @@ from pathlib import Path
 import orjson
 import pytest
 
-from consumers.apply import Applier, Decoded
+from consumers.apply import Applier
 from consumers.counts import Counts
 from consumers.events import Action, Entity, Event
+from consumers.grouping import Decoded
 from consumers.owing import Owing
 from state.attributes import SOP_CLASS_UID, Level
 from state.connection import Meanwhile
+from state.errors import OffsetConflict
 from state.record import StudyRecord
 from state.repository import partition_field
 from state.studies import PartsWanted, Studies
@@ -54,8 +56,15 @@ class Backfilled:
 
     def apply(self, events: Iterable[Event]) -> set[str]:
         """Apply events as one batch; the studies that were read for it."""
-        self.applier.apply([Decoded(PARTITION, self._next(), [event]) for event in events])
+        self.applier.apply(self._batch(events))
         return self.studies.taken_read()
+
+    def begin(self, events: Iterable[Event]) -> None:
+        """Begin to apply events as one batch."""
+        self.applier.begin(self._batch(events))
+
+    def _batch(self, events: Iterable[Event]) -> list[Decoded]:
+        return [Decoded(PARTITION, self._next(), [event]) for event in events]
 
     def instances(self, study: int) -> set[str]:
         [found] = self.studies.read([uid(study)])
@@ -119,6 +128,43 @@ def test_a_batch_that_shows_another_kind_of_stream_makes_the_next_be_read(
     consumer.apply(map(event, range(MANY)))
     consumer.apply(batch())
     assert len(consumer.apply(map(event, range(9 * MANY, 10 * MANY)))) == MANY, why
+
+
+def test_what_was_begun_is_written_before_anything_else_is_done(consumer: Backfilled) -> None:
+    consumer.apply(map(event, range(MANY)))
+    for begin in range(MANY, 4 * MANY, MANY):
+        consumer.begin(map(event, range(begin, begin + MANY)))
+    assert consumer.applier.assign(PARTITION) >= 3 * MANY - 1, "of all batches but the last at the least"
+    consumer.applier.advance({PARTITION: 4 * MANY - 1})
+    consumer.applier.check()
+    assert consumer.studies.count() == 4 * MANY
+
+
+def test_a_study_of_two_batches_in_a_row_has_the_events_of_both_and_in_their_order(consumer: Backfilled) -> None:
+    consumer.apply(map(event, range(MANY)))
+    both = MANY
+    consumer.begin(map(event, range(both, both + MANY)))
+    second = [*map(event, range(both + MANY, both + 2 * MANY)), event(both, 1, Action.DELETE), event(both, 2)]
+    consumer.begin(second)
+    consumer.applier.settle()
+    [found] = consumer.studies.read([uid(both)])
+    instances = dict(found.record.instances())
+    assert instances["1.2.600.1.1"].tombstone is not None
+    assert instances["1.2.600.1.2"].tombstone is None
+    assert consumer.studies.count() == 3 * MANY
+
+
+def test_who_begins_a_batch_hears_that_the_one_before_found_its_shard_moved(consumer: Backfilled) -> None:
+    consumer.apply(map(event, range(MANY)))
+    consumer.begin(map(event, range(MANY, 2 * MANY)))
+    consumer.applier.settle()
+    consumer.studies.lower_offsets(PARTITION, MANY)
+    consumer.begin(map(event, range(2 * MANY, 3 * MANY)))
+    with pytest.raises(OffsetConflict):
+        consumer.begin(map(event, range(3 * MANY, 4 * MANY)))
+    assert consumer.studies.count() == 2 * MANY, "nothing of either is there"
+    assert consumer.applier.assign(PARTITION) == MANY
+    consumer.applier.settle()
 
 
 def test_a_replay_of_what_was_never_read_changes_nothing(tmp_path: Path, redis_url: str, repository: str) -> None:

@@ -14,8 +14,9 @@ import orjson
 import pytest
 from pydicom.dataset import Dataset
 
-from consumers.apply import Applier, Decoded
+from consumers.apply import Applier
 from consumers.formats.native import NativeFormat
+from consumers.grouping import Decoded
 from consumers.owing import Owing
 from consumers.simulate import simulate
 from state.attributes import Level

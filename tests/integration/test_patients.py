@@ -20,9 +20,10 @@ import pytest
 
 import state.record as state_record
 import state.studies as state_studies
-from consumers.apply import Applier, Decoded
+from consumers.apply import Applier
 from consumers.counts import Counts
 from consumers.formats.native import NativeFormat
+from consumers.grouping import Decoded
 from consumers.owing import Owing
 from state.anchors import Anchors
 from state.attributes import Level

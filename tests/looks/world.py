@@ -16,10 +16,11 @@ from typing import Any, Final
 import orjson
 
 from consumers.answers import answer
-from consumers.apply import Applier, Decoded
+from consumers.apply import Applier
 from consumers.archives.archive import DicomJson, FoundStudy
 from consumers.counts import Counts
 from consumers.formats.native import NativeFormat
+from consumers.grouping import Decoded
 from consumers.messages import look, uid_element
 from consumers.owing import Owing
 from state.debts import Debt

@@ -43,17 +43,27 @@ class InterruptedConnection(Connection):
 
     interruption: Interruption | None = None
     _exchanges = 0
+    _begun = 0
 
     def interrupt(self, interruption: Interruption | None) -> None:
         self.interruption = interruption
-        self._exchanges = 0
+        self._exchanges = self._begun = 0
 
     def send(self, commands: Sequence[Command]) -> list[Any]:
         return self._exchanged(super().send, commands)
 
-    def call(self, calls: Iterable[ScriptCall], meanwhile: Meanwhile = None) -> list[Any]:
-        exchange = super().call
-        return self._exchanged(lambda some: exchange(some, meanwhile), list(calls))
+    def begin(self, calls: Iterable[ScriptCall], meanwhile: Meanwhile = None) -> Callable[[Meanwhile], list[Any]]:
+        """A server that carries calls out at once, or, each second time, not before their replies are asked for."""
+        begin, made = super().begin, list(calls)
+
+        def exchange(some: Sequence[ScriptCall]) -> list[Any]:
+            return begin(some, meanwhile)(meanwhile)
+
+        self._begun += 1
+        if self._begun % 2:
+            return lambda meanwhile: self._exchanged(exchange, made)
+        replies = self._exchanged(exchange, made)
+        return lambda meanwhile: replies
 
     def close(self) -> None:
         """It is used again by the next example."""
