@@ -4,7 +4,7 @@ State and Kafka offsets move together, by shard, in one script. So what was appl
 message that comes again changes nothing.
 
 What has become of a batch's last write is asked when the next batch is about to touch the state: while the servers do
-it, the next batch is decoded and merged (docs/decisions/0023).
+it, the next batch is decoded and merged (docs/decisions/0013).
 
 Events of patients concern studies of any shard (docs/decisions/0010). They are kept before anything else of the batch,
 then the studies that they concern are written, and offsets move with the batch's own studies after that. One that any

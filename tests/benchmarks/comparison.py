@@ -57,9 +57,11 @@ class Comparison:
         return {
             "poll": lambda servers: in_own_process(poll, servers, _INSTANCE_EVENTS, count),
             "apply": lambda servers: in_own_process(apply, servers, _INSTANCE_EVENTS, count, studies),
+            "tuned_poll": lambda servers: in_own_process(poll, servers, _INSTANCE_EVENTS, count, tuned=True),
             "decode": lambda servers: in_own_process(poll, servers, _INSTANCE_EVENTS, count, decode=True),
             "naive": lambda servers: in_own_process(apply_naively, servers, _INSTANCE_EVENTS, count // 10),
             "poll_study_events": lambda servers: in_own_process(poll, servers, _STUDY_EVENTS, count),
+            "tuned_poll_study_events": lambda servers: in_own_process(poll, servers, _STUDY_EVENTS, count, tuned=True),
             "study_events": lambda servers: in_own_process(apply, servers, _STUDY_EVENTS, count, count),
             "workers_1": lambda servers: self._workers(servers, 1, repetition),
             "workers_2": lambda servers: self._workers(servers, 2, repetition),

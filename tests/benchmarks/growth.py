@@ -9,22 +9,24 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, zip_longest
 from statistics import median
 from time import perf_counter, process_time, sleep, time_ns
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from kafka import TopicPartition
 from redis import Redis
 
 from consumers.apply import Applier
 from consumers.counts import Counts
 from consumers.formats.native import NativeFormat
-from consumers.grouping import Decoded
+from consumers.intake import Intake, in_parts
 from consumers.owing import Owing
+from consumers.records import Record
+from consumers.topics import Topic
 from state.attributes import Level
 from state.keys import ShardKeys
-from state.repository import partition_field
 from state.studies import batches
 from stocktake.memory import spare_the_collector
 from stocktake.settings import Settings
@@ -37,7 +39,8 @@ Figures = dict[str, float]
 
 _REPOSITORY: Final = "growth"
 _YARDSTICK: Final = "1"  # another database of the same server
-_BATCH: Final = 5000
+_TOPIC: Final = Topic("by-hand", "by-hand", 1, compacted=False)
+_POLL: Final = 8000  # records: what a fetch brings
 _WARM_UP: Final = 200  # studies, or instances of one, that come first and are not measured
 _WINDOW: Final = 1000  # instances at the beginning and at the end whose cost is compared
 _SERIES: Final = 3  # series grown one after the other; the median counts
@@ -58,36 +61,41 @@ class Spent:
 
 
 class Feeder:
-    """Applies messages to the state as the consumer does, from one partition that no broker has."""
+    """Takes messages in as the consumer does, from one partition that no broker has."""
 
     def __init__(self, settings: Settings, opened: OpenRepository, client: Redis) -> None:
         counts: Counts = Counter()
-        self._decoder = NativeFormat(settings.consumer, ZoneInfo("UTC"), counts, settings.inventory.level)
+        decoder = NativeFormat(settings.consumer, ZoneInfo("UTC"), counts, settings.inventory.level)
+        self._intake = Intake(_REPOSITORY, decoder, settings.consumer, counts)
         self._applier = Applier(opened.studies, opened.patients, Owing(opened.debts, follows=False), counts)
         self._client = client
-        self._partition = partition_field("by-hand", 0)
-        self._next = self._applier.assign(self._partition) + 1
+        self._next = self._applier.assign(_TOPIC.field(0)) + 1
 
     def feed(self, messages: Iterable[Message], size: int) -> Spent:
-        """Apply them in batches of ``size``; making and decoding them is not in what that took."""
+        """Decode and apply them in polls of ``size``; making them is not in what that took."""
         seconds = cpu = 0.0
         redis_before = self._redis_cpu()
         for batch in batches(messages, size):
-            decoded = self._decode(batch)
+            records = self._records(batch)
             begun, cpu_begun = perf_counter(), process_time()
-            self._applier.apply(decoded)
+            self._take(records)
             cpu += process_time() - cpu_begun
             seconds += perf_counter() - begun
         return Spent(seconds, cpu + self._redis_cpu() - redis_before)
 
-    def _decode(self, messages: Sequence[Message]) -> list[Decoded]:
-        now = time_ns() // 1000
+    def _records(self, messages: Sequence[Message]) -> list[Record]:
+        now = time_ns() // 1_000_000
         first = self._next
         self._next += len(messages)
-        return [
-            Decoded(self._partition, first + number, self._decoder.decode(value, now))
-            for number, (_, value) in enumerate(messages)
-        ]
+        return [Record(first + number, now, key, value, ()) for number, (key, value) in enumerate(messages)]
+
+    def _take(self, records: list[Record]) -> None:
+        """What :class:`consumers.loop.Consumer` does with a poll."""
+        parts = in_parts({TopicPartition(_TOPIC.name, 0): records})
+        following = [self._intake.begin(part, {_TOPIC.name: _TOPIC}) for part in parts]
+        for taking, then in zip_longest(following, following[1:]):
+            self._applier.begin(taking.taken().batch, None if then is None else then.some)
+        self._applier.settle()
 
     def _redis_cpu(self) -> float:
         cpu: Any = self._client.info("cpu")
@@ -118,11 +126,11 @@ def grow_series(settings: Settings, instances: int) -> Figures:
 def grow_studies(settings: Settings, studies: int) -> Figures:
     """So many studies, told at study level, in batches: rate at the beginning and at the end, memory at the end."""
     with _feeder(settings) as (feeder, client):
-        feeder.feed(study_events(_WARM_UP, first=studies), _BATCH)
+        feeder.feed(study_events(_WARM_UP, first=studies), _POLL)
         before = _memory(client)
         events, tenth = study_events(studies), studies // 10
         first, beside_first = _feed_beside_yardstick(settings, feeder, islice(events, tenth))
-        between = feeder.feed(islice(events, studies - 2 * tenth), _BATCH)
+        between = feeder.feed(islice(events, studies - 2 * tenth), _POLL)
         last, beside_last = _feed_beside_yardstick(settings, feeder, events)
         owed = _memory(client) - before
         _settle(settings, client)
@@ -151,10 +159,10 @@ def _feed_beside_yardstick(settings: Settings, feeder: Feeder, messages: Iterato
     url = settings.redis.url.rpartition("/")[0] + "/" + _YARDSTICK
     elsewhere = replace(settings, redis=replace(settings.redis, url=url))
     with Redis.from_url(url) as client:
-        for batch in batches(messages, _BATCH):
-            ours += feeder.feed(batch, _BATCH)
+        for batch in batches(messages, _POLL):
+            ours += feeder.feed(batch, _POLL)
             with _opened(elsewhere) as opened:
-                yardstick += Feeder(elsewhere, opened, client).feed(study_events(_BATCH), _BATCH)
+                yardstick += Feeder(elsewhere, opened, client).feed(study_events(_POLL), _POLL)
             client.flushdb()
     return ours, yardstick
 
@@ -177,10 +185,10 @@ def sizes(settings: Settings, studies: int) -> Figures:
 
 def _bytes_each(settings: Settings, studies: int, uid: Uid) -> float:
     with _feeder(settings) as (feeder, client):
-        feeder.feed(instance_events(_WARM_UP, uid=uid), _BATCH)
+        feeder.feed(instance_events(_WARM_UP, uid=uid), _POLL)
         _settle(settings, client)
         before = _memory(client)
-        feeder.feed(instance_events(studies, first=_WARM_UP, uid=uid), _BATCH)
+        feeder.feed(instance_events(studies, first=_WARM_UP, uid=uid), _POLL)
         _settle(settings, client)
         return (_memory(client) - before) / studies
 

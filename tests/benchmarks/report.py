@@ -20,10 +20,12 @@ Figures = dict[str, float]
 # By key: what it is, and the path that it is compared with.
 PATHS: Final = {
     "poll": ("kafka-python alone, instance events", "poll"),
-    "decode": ("the same, values decoded by orjson", "poll"),
+    "tuned_poll": ("the same with the program's options", "poll"),
+    "decode": ("kafka-python alone, decoded by orjson", "poll"),
     "apply": ("the whole path, instance events", "poll"),
     "naive": ("one event, one transaction at a time", "poll"),
     "poll_study_events": ("kafka-python alone, study events", "poll_study_events"),
+    "tuned_poll_study_events": ("the same with the program's options", "poll_study_events"),
     "study_events": ("the whole path, study events", "poll_study_events"),
     "workers_1": ("stocktake consume, 1 worker", "poll"),
     "workers_2": ("stocktake consume, 2 workers", "poll"),
@@ -34,6 +36,8 @@ RATIOS: Final = {
     "decode_vs_poll": ("decode", "poll"),
     "apply_vs_poll": ("apply", "poll"),
     "study_events_vs_poll": ("study_events", "poll_study_events"),
+    "apply_vs_tuned_poll": ("apply", "tuned_poll"),
+    "study_events_vs_tuned_poll": ("study_events", "tuned_poll_study_events"),
     "apply_vs_naive": ("apply", "naive"),
     "workers_2_vs_1": ("workers_2", "workers_1"),
 }
