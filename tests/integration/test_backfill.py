@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import orjson
@@ -16,12 +17,15 @@ from consumers.grouping import Decoded
 from consumers.owing import Owing
 from state.attributes import SOP_CLASS_UID, Level
 from state.connection import Meanwhile
-from state.errors import OffsetConflict
+from state.errors import OffsetConflict, ShardMoved
 from state.record import StudyRecord
 from state.repository import partition_field
 from state.studies import PartsWanted, Studies
+from stocktake.embedded import HOST, free_ports
 from tests.harness import Deployment
 from tests.oracle.adversary import CT
+from tests.servers.processes import running
+from tests.servers.redis_server import node_process
 
 PARTITION = partition_field("by-hand", 0)
 MANY = 600  # studies of a batch
@@ -56,14 +60,14 @@ class Backfilled:
 
     def apply(self, events: Iterable[Event]) -> set[str]:
         """Apply events as one batch; the studies that were read for it."""
-        self.applier.apply(self._batch(events))
+        self.applier.apply(self.batch(events))
         return self.studies.taken_read()
 
     def begin(self, events: Iterable[Event]) -> None:
         """Begin to apply events as one batch."""
-        self.applier.begin(self._batch(events))
+        self.applier.begin(self.batch(events))
 
-    def _batch(self, events: Iterable[Event]) -> list[Decoded]:
+    def batch(self, events: Iterable[Event]) -> list[Decoded]:
         return [Decoded(PARTITION, self._next(), [event]) for event in events]
 
     def instances(self, study: int) -> set[str]:
@@ -165,6 +169,29 @@ def test_who_begins_a_batch_hears_that_the_one_before_found_its_shard_moved(cons
     assert consumer.studies.count() == 2 * MANY, "nothing of either is there"
     assert consumer.applier.assign(PARTITION) == MANY
     consumer.applier.settle()
+
+
+def test_a_server_that_is_killed_before_it_is_asked_what_became_of_a_batch_loses_and_doubles_nothing(
+    tmp_path: Path, repository: str
+) -> None:
+    [port] = free_ports(1)
+    server = node_process(tmp_path / "redis", port)
+    with running(server):
+        deployment = Deployment(tmp_path, f"redis://{HOST}:{port}/0", repository)
+        consumer = Backfilled(deployment)
+        consumer.apply(map(event, range(MANY)))
+        batch = consumer.batch(map(event, range(MANY, 2 * MANY)))
+        consumer.applier.begin(batch)
+        server.kill()
+        server.start()
+        with suppress(ShardMoved):  # what is sent again finds what the first time has come to
+            consumer.applier.settle()
+        last = consumer.applier.assign(PARTITION)
+        consumer.applier.apply([one for one in batch if one.offset > last])
+        consumer.applier.check()
+        found = [one.record for one in consumer.studies.read(map(uid, range(2 * MANY)))]
+        deployment.close()
+    assert [one.known_instances for one in found] == [1] * (2 * MANY)
 
 
 def test_a_replay_of_what_was_never_read_changes_nothing(tmp_path: Path, redis_url: str, repository: str) -> None:
