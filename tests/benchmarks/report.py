@@ -20,12 +20,12 @@ Figures = dict[str, float]
 # By key: what it is, and the path that it is compared with.
 PATHS: Final = {
     "poll": ("kafka-python alone, instance events", "poll"),
-    "tuned_poll": ("the same with the program's options", "poll"),
+    "tuned_poll": ("with the program's options, instances", "poll"),
     "decode": ("kafka-python alone, decoded by orjson", "poll"),
     "apply": ("the whole path, instance events", "poll"),
     "naive": ("one event, one transaction at a time", "poll"),
     "poll_study_events": ("kafka-python alone, study events", "poll_study_events"),
-    "tuned_poll_study_events": ("the same with the program's options", "poll_study_events"),
+    "tuned_poll_study_events": ("with the program's options, studies", "poll_study_events"),
     "study_events": ("the whole path, study events", "poll_study_events"),
     "workers_1": ("stocktake consume, 1 worker", "poll"),
     "workers_2": ("stocktake consume, 2 workers", "poll"),

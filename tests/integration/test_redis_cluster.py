@@ -385,14 +385,16 @@ def test_every_script_works_and_resolving_the_head_equals_the_events(
     cluster: Cluster, tmp_path: Path, repository: str, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     called: set[str] = set()
-    call = Connection.call
+    begin = Connection.begin
 
-    def noting(self: Connection, calls: Iterable[ScriptCall], meanwhile: Meanwhile = None) -> list[Any]:
+    def noting(
+        self: Connection, calls: Iterable[ScriptCall], meanwhile: Meanwhile = None
+    ) -> Callable[[Meanwhile], list[Any]]:
         made = list(calls)
         called.update(one.script for one in made)
-        return call(self, made, meanwhile)
+        return begin(self, made, meanwhile)
 
-    monkeypatch.setattr(Connection, "call", noting)
+    monkeypatch.setattr(Connection, "begin", noting)
     rng, journal = Random(seed), Journal(Level.INSTANCE)
     events = random_events(rng, Universe(studies=12, patients=4))
     start = to_iso(BEGIN + 30 * MICROSECONDS)  # some studies are older, and count as updated then

@@ -35,6 +35,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     command = [sys.executable, "-m", "tests.soak", "short", "--folder", str(folder / "run"), "--output", str(output)]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE, check=False)
     assert ended.returncode in {0, 1}, ended.stderr
+    assert output.exists(), ended.stderr[-3000:]
     figures: dict[str, Any] = orjson.loads(output.read_bytes())
     return figures
 

@@ -16,7 +16,8 @@ from tests.soak.forgetful import Cut, ForgetfulRedis
 from tests.soak.profiles import FAILED_OVER, REDIS_CUT
 from tests.soak.watch import Watch, lower
 
-_CUT: Final = (0.1, 2.0)  # seconds of writes
+LONGEST_LOSS: Final = 2.0  # seconds of writes
+_CUT: Final = (0.1, LONGEST_LOSS)
 _AWAY: Final = (0.0, 1.0)  # seconds from the server's end to its return
 _BEHIND: Final = 1.0  # seconds that a replica lacks
 _LOOK: Final = 0.2

@@ -18,7 +18,7 @@ from tests.soak.figures import by_kind
 from tests.soak.fleet import Fleet
 from tests.soak.inventories import Inventories, judge
 from tests.soak.profiles import Profile
-from tests.soak.redis_faults import Failover, FileCut
+from tests.soak.redis_faults import LONGEST_LOSS, Failover, FileCut
 from tests.soak.servers import Servers
 from tests.soak.truth import Truth
 from tests.soak.watch import Watch
@@ -76,6 +76,9 @@ def _soak(
     with fleet.running():
         archive.start()
         wait_for(lambda: watch.look({0: 0}) or bool(fleet.failed()), "the first events applied", PATIENCE)
+        # A state that knows nothing of its chain is left to a person, and two losses at once would make it one.
+        inventories.check()
+        time.sleep(LONGEST_LOSS)
         begun = time.monotonic()
         conductor = Conductor(Scene(fleet, archive, watch, inventories, site.begin, rng), deck, events)
         conductor.run(profile.check_every)
