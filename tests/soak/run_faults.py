@@ -77,7 +77,7 @@ def _soak(
         archive.start()
         wait_for(lambda: watch.look({0: 0}) or bool(fleet.failed()), "the first events applied", PATIENCE)
         # A state that knows nothing of its chain is left to a person, and two losses at once would make it one.
-        inventories.check()
+        wait_for(lambda: inventories.sequence() > 0 or bool(fleet.failed()), "the first inventory", PATIENCE)
         time.sleep(LONGEST_LOSS)
         begun = time.monotonic()
         conductor = Conductor(Scene(fleet, archive, watch, inventories, site.begin, rng), deck, events)
