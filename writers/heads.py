@@ -22,16 +22,16 @@ from writers.tiers import Step
 
 log = logging.getLogger(__name__)
 
-_FIRST_CUTS: Final = 1  # a Redis that lost its tail may have lost all that there was up to this cut
+_FIRST: Final = 1  # cut, or inventory: a Redis that lost its tail may have lost all that there was up to then
 
 
 def may_know_of_no_cut(head: Manifest, chain: Chain, cuts: Cuts) -> bool:
     """Whether it is well if shards know of no cut beside this head.
 
     It is if the head was imported; and after a first cut whose tail was lost, which leaves the studies or gets them
-    back. A loss of everything does not.
+    back. A loss of everything does not. The first inventory's cut is a later one if attempts before it were given up.
     """
-    if head.cut <= _FIRST_CUTS and cuts.studies() >= head.total_records:
+    if min(head.cut, head.sequence) <= _FIRST and cuts.studies() >= head.total_records:
         return True
     return chain.imported() == head.sop_instance_uid
 
