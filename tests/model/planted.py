@@ -10,8 +10,9 @@ from typing import Any, Final
 import pytest
 
 import state.connection
+from consumers.apply import Applier
 from state.chain import Cuts
-from state.connection import Script
+from state.connection import Meanwhile, Script
 from state.patients import Patients
 
 
@@ -67,11 +68,21 @@ def with_the_news_before_the_index(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Patients, "lay_news", reversed_order)
 
 
+def without_a_look_at_what_became_of_a_write(patch: pytest.MonkeyPatch) -> None:
+    """A consumer goes on to the next batch as if the one before were written."""
+
+    def forget(applier: Applier, meanwhile: Meanwhile) -> None:
+        applier._begun = None
+
+    patch.setattr(Applier, "_finish", forget)
+
+
 PLANTED: Final[tuple[Planting, ...]] = (
     Planting(without_the_rev_guard, 1),
     Planting(without_the_offset_guard, 5),
     Planting(without_the_generation_check, 1),
     Planting(with_the_news_before_the_index, 6, _OF_WRITERS | _OF_SERVERS),
+    Planting(without_a_look_at_what_became_of_a_write, 1, _OF_WRITERS | _OF_SERVERS),
 )
 
 
