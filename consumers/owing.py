@@ -57,7 +57,7 @@ class Owing:
 
         Another writer may change debts before this is written: the moves say what has to be found.
         """
-        self._follows = self._follows or owing
+        self._follows = self.is_asked(owing=owing)
         if not self._follows:
             return Decided(pending)  # type: ignore[arg-type]  # nothing but events
         decided = Decided({shard: {} for shard in pending})
